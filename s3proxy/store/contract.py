@@ -12,7 +12,7 @@ from typing import Protocol
 
 from s3proxy.protocol.checksums import Checksum
 from s3proxy.protocol.keys import ObjectPath
-from s3proxy.protocol.ranges import ByteRange
+from s3proxy.protocol.ranges import ByteRange, RangeRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +183,7 @@ class ObjectStore(Protocol):
         ...
 
     async def open(
-        self, path: ObjectPath, *, byte_range: ByteRange | None = None, if_match: str | None = None
+        self, path: ObjectPath, *, byte_range: ByteRange | RangeRequest | None = None, if_match: str | None = None
     ) -> ObjectStream:
         """Start reading an object. With `if_match`, another version raises `StorePreconditionFailed`.
 

@@ -1,0 +1,1 @@
+"""HTTP in and out. Knows requests and answers, and nothing of S3."""

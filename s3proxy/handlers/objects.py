@@ -1,0 +1,131 @@
+"""`/files/BUCKET/KEY`: one object by its path."""
+
+from __future__ import annotations
+
+from tornado.web import stream_request_body
+
+from s3proxy.errors import (
+    BadRequest,
+    BucketNotFound,
+    ObjectNotFound,
+    PreconditionFailed,
+    S3ProxyError,
+)
+from s3proxy.handlers.attributes import from_headers
+from s3proxy.handlers.download import DownloadHandler
+from s3proxy.protocol.checksums import ClientDigests
+from s3proxy.protocol.conditions import Conditions, Verdict
+from s3proxy.protocol.keys import ObjectPath, check_key, is_bucket_name, split_path
+from s3proxy.store.contract import WriteConditions
+from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt
+
+
+@stream_request_body
+class ObjectHandler(DownloadHandler):
+    """PUT, GET, HEAD and DELETE of one object."""
+
+    _writer: ObjectWriter | None = None
+
+    async def begin(self) -> None:
+        """Refuse a bad path; on PUT, all that the headers already show to be impossible."""
+        bucket, key = split_path(self.request.path.removeprefix("/files/"))
+        self.path = ObjectPath(bucket, key)
+        check_key(key)
+        if not is_bucket_name(bucket):
+            raise BucketNotFound
+        if self.request.method == "PUT":
+            writer = await self.service.uploads.open(await self._destination())
+            self._writer = writer
+            if self.closed:
+                writer.abort()
+
+    async def receive(self, chunk: bytes) -> None:
+        """See `BodyHandler.receive`."""
+        if self._writer is not None:
+            await self._writer.write(chunk)
+
+    async def put(self) -> None:
+        """Store the body."""
+        if await self.ended() or self._writer is None:
+            return
+        receipt = await self._writer.commit()
+        self.set_header("ETag", receipt.etag)
+        self.answer(describe(receipt))
+
+    async def get(self) -> None:
+        """Send the object."""
+        if not await self.ended():
+            await self.send_object(self.path)
+
+    async def head(self) -> None:
+        """Describe the object."""
+        await self.get()
+
+    async def delete(self) -> None:
+        """Remove the object; 404 when there is none."""
+        if await self.ended():
+            return
+        info = await self.service.store.head(self.path)
+        if Conditions.from_headers(self.request.headers).evaluate_write(info.etag) is Verdict.FAILED:
+            raise PreconditionFailed
+        await self.service.store.delete(self.path)
+        self.answer(None, status=204)
+
+    def close_transfer(self) -> None:
+        """See `Handler.close_transfer`."""
+        super().close_transfer()
+        if self._writer is not None:
+            self._writer.abort()
+
+    def explain(self, fault: S3ProxyError) -> tuple[int, str]:
+        """Name what was not found."""
+        if isinstance(fault, BucketNotFound) and self.request.method == "PUT":
+            return fault.status, f"Bucket {self.path.bucket} does not exist."
+        if isinstance(fault, ObjectNotFound | BucketNotFound):
+            return fault.status, f"File {self.path.key} or bucket {self.path.bucket} not found."
+        return super().explain(fault)
+
+    async def _destination(self) -> Destination:
+        headers = self.request.headers
+        if "Content-Range" in headers:
+            # Storing a part as if it were the whole would destroy the object (RFC 9110 section 14.5).
+            raise BadRequest("A PUT of a part of an object (Content-Range) is not possible.")
+        length = headers.get("Content-Length")
+        return Destination(
+            path=self.path,
+            attributes=from_headers(headers, self.path.key),
+            size=None if "Transfer-Encoding" in headers else int(length or 0),
+            conditions=await self._write_conditions(),
+            digests=ClientDigests.from_headers(headers),
+        )
+
+    async def _write_conditions(self) -> WriteConditions:
+        """The conditions for the commit, after a first look that spares the client a body sent in vain."""
+        conditions = Conditions.from_headers(self.request.headers)
+        if conditions.if_match is None and conditions.if_none_match is None:
+            return WriteConditions()
+        try:
+            etag: str | None = (await self.service.store.head(self.path)).etag
+        except ObjectNotFound:
+            etag = None
+        if conditions.evaluate_write(etag) is Verdict.FAILED:
+            raise PreconditionFailed
+        return WriteConditions(
+            if_match=etag if conditions.if_match is not None else None,
+            if_none_match="*" if conditions.if_none_match == "*" else None,
+        )
+
+
+def describe(receipt: Receipt) -> dict[str, object]:
+    """A stored object as an answer tells it."""
+    answer: dict[str, object] = {
+        "detail": "File uploaded successfully",
+        "status_code": 200,
+        "bucket": receipt.path.bucket,
+        "key": receipt.path.key,
+        "size": receipt.size,
+        "etag": receipt.etag,
+    }
+    if receipt.checksum is not None:
+        answer[str(receipt.checksum.algorithm)] = receipt.checksum.value
+    return answer

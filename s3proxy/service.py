@@ -1,0 +1,81 @@
+"""What the handlers of one process share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from s3proxy.store.contract import ObjectStore
+from s3proxy.transfer.cleanup import Cleanup
+from s3proxy.transfer.reader import Downloads
+from s3proxy.transfer.writer import Uploads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what clients send and how slowly. Sizes in bytes, times in seconds."""
+
+    form_hold_limit: int
+    form_max_fields: int
+    client_timeout: float
+    linger: float
+
+
+class Request(Protocol):
+    """A request being served."""
+
+    def stop(self) -> None:
+        """End it now: abort its transfer and tell its client to come again."""
+        ...
+
+
+@dataclass(slots=True)
+class Traffic:
+    """The requests of this process, and whether it is about to end."""
+
+    draining: bool = False
+    _requests: set[Request] = field(default_factory=set)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def enter(self, request: Request) -> None:
+        """`request` is being served."""
+        self._requests.add(request)
+
+    def leave(self, request: Request) -> None:
+        """`request` is over. May be called twice."""
+        self._requests.discard(request)
+        if not self._requests:
+            self._idle.set()
+
+    async def drain(self, grace: float) -> None:
+        """Wait until no request is being served, at most `grace` seconds; then stop the rest."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(grace):
+                while self._requests:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop every request now."""
+        for request in list(self._requests):
+            request.stop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One process's store, transfers, limits and traffic."""
+
+    store: ObjectStore
+    uploads: Uploads
+    downloads: Downloads
+    cleanup: Cleanup
+    limits: Limits
+    inline_types: Literal["safe", "all", "none"] = "safe"
+    traffic: Traffic = field(default_factory=Traffic)

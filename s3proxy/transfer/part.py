@@ -1,0 +1,219 @@
+"""One part of an upload while it is gathered and sent: in memory, or on disk when its client is slow."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import Callable, Sequence
+
+from s3proxy.errors import S3ProxyError
+from s3proxy.protocol.checksums import ChecksumAlgorithm, RunningChecksum
+from s3proxy.transfer.budget import BLOCK_SIZE, MemoryBudget
+from s3proxy.transfer.spool import Spool, SpoolFile
+
+logger = logging.getLogger(__name__)
+
+
+class Withdrawn(Exception):
+    """The part was given up while it was being gathered or sent."""
+
+
+class PartBody:
+    """The bytes of a sealed part as a store reads them, in stretches of at most `BLOCK_SIZE`. Keeps `store.Body`.
+
+    `read` ignores the size it is asked for: HTTP clients ask for 16 KiB, and each stretch costs them a system call.
+    """
+
+    def __init__(self, size: int, stretch: Callable[[int], bytes | memoryview]) -> None:
+        self._size = size
+        self._stretch = stretch
+        self._offset = 0
+        self._withdrawn = False
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, size: int = -1, /) -> bytes | memoryview:
+        """The next stretch; empty at the end. Raises `Withdrawn` after `withdraw`."""
+        if self._withdrawn:
+            raise Withdrawn
+        data = self._stretch(self._offset) if self._offset < self._size else b""
+        self._offset += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move as `io.IOBase.seek` does."""
+        self._offset = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
+        return self._offset
+
+    def tell(self) -> int:
+        """The offset of the next byte read."""
+        return self._offset
+
+    def withdraw(self) -> None:
+        """Make a sending thread stop at its next stretch, so that an abort does not wait for a slow network."""
+        self._withdrawn = True
+
+
+class Part:
+    """A part being filled, with a running checksum. Gathers at most `capacity` bytes.
+
+    Memory is granted in doubling steps, so that a slow client holds at most twice what it has sent; when the budget
+    asks for it back (`spool`), the part goes on in a file. `release` must be called on every way out.
+    """
+
+    def __init__(self, capacity: int, budget: MemoryBudget, spool: Spool, algorithm: ChecksumAlgorithm) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self.granted = 0
+        self.checksum = RunningChecksum(algorithm)
+        self._budget = budget
+        self._spool = spool
+        self._blocks: list[memoryview] = []
+        self._file: SpoolFile | None = None
+        self._disk = asyncio.Lock()
+        self._sealed: PartBody | None = None
+        self._released = False
+        if spool.limit:
+            budget.watch(self)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more bytes fit."""
+        return self.size == self.capacity
+
+    async def append(self, data: memoryview) -> int:
+        """Take what fits from the front of `data`; returns how many bytes that were.
+
+        Waits for memory or disk. Raises `Busy` when neither is to be had, `Withdrawn` after `release`.
+        """
+        data = data[: self.capacity - self.size]
+        taken = len(data)
+        while data:
+            if self._released:
+                raise Withdrawn
+            if self._disk.locked() or self._file is not None:
+                data = data[await self._append_to_file(data) :]
+            elif self.size == self._room:
+                await self._grow()
+            else:
+                data = data[self._fill(data) :]
+        return taken
+
+    def seal(self) -> PartBody:
+        """No more bytes come; the body may be sent. From now on the part stays where it is."""
+        self._budget.unwatch(self)
+        file = self._file
+        if file is not None:
+            self._sealed = PartBody(self.size, lambda offset: file.read(BLOCK_SIZE, offset))
+        else:
+            used = len(self._blocks) * BLOCK_SIZE if self.granted >= BLOCK_SIZE else self.granted
+            self._budget.give(self.granted - used)
+            self.granted = used
+            self._sealed = PartBody(self.size, _stretches(self._blocks, self.size))
+        self._budget.in_flight += self.granted
+        return self._sealed
+
+    async def spool(self) -> None:
+        """Move the bytes to a file and give the memory back; stay in memory when the disk does not take them."""
+        async with self._disk:
+            if self._gone() or self._sealed is not None:
+                return
+            try:
+                file = self._spool.create()
+            except S3ProxyError:
+                logger.warning("spool directory does not take a file")
+                return
+            try:
+                file.reserve(self.size)
+                await asyncio.get_running_loop().run_in_executor(None, _write_all, file, self._filled())
+            except S3ProxyError:
+                file.close()
+                logger.warning("spool is full; a slow upload stays in memory")
+                return
+            if self._gone():  # Released while the thread wrote.
+                file.close()
+                return
+            self._file = file
+            self._drop_memory()
+
+    def release(self) -> None:
+        """Give memory and disk back. The body may not be read any more. May be called twice."""
+        if self._released:
+            return
+        self._released = True
+        self._budget.unwatch(self)
+        if self._sealed is not None:
+            self._budget.in_flight -= self.granted
+        if self._file is not None:
+            self._file.close()
+        self._drop_memory()
+
+    def _gone(self) -> bool:
+        return self._released
+
+    @property
+    def _room(self) -> int:
+        return min(self.granted, self.capacity)
+
+    async def _grow(self) -> None:
+        """Be granted the next step: one block, then as much as is there already, at most up to the capacity."""
+        if self.capacity < BLOCK_SIZE:
+            step = self.capacity
+        else:
+            blocks = -(-self.capacity // BLOCK_SIZE) * BLOCK_SIZE
+            step = min(max(self.granted, BLOCK_SIZE), blocks - self.granted)
+        await self._budget.take(step)
+        if self._released or self._file is not None:
+            self._budget.give(step)
+        else:
+            self.granted += step
+
+    def _fill(self, data: memoryview) -> int:
+        start = self.size % BLOCK_SIZE
+        if start == 0:
+            small = self.capacity < BLOCK_SIZE
+            self._blocks.append(memoryview(bytearray(self.capacity)) if small else self._budget.block())
+        data = data[: min(BLOCK_SIZE - start, self._room - self.size)]
+        self._blocks[-1][start : start + len(data)] = data
+        self.checksum.update(data)
+        self.size += len(data)
+        return len(data)
+
+    async def _append_to_file(self, data: memoryview) -> int:
+        async with self._disk:
+            if self._released or self._file is None:
+                return 0
+            self._file.reserve(len(data))
+            await asyncio.get_running_loop().run_in_executor(None, self._file.write, data)
+        self.checksum.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def _filled(self) -> Sequence[memoryview]:
+        stretch = _stretches(self._blocks, self.size)
+        return [stretch(offset) for offset in range(0, self.size, BLOCK_SIZE)]
+
+    def _drop_memory(self) -> None:
+        if self.granted >= BLOCK_SIZE:
+            for block in self._blocks:
+                self._budget.recycle(block)
+        self._blocks = []
+        granted, self.granted = self.granted, 0
+        self._budget.give(granted)
+
+
+def _stretches(blocks: Sequence[memoryview], size: int) -> Callable[[int], memoryview]:
+    """From an offset to the bytes from there to the end of its block, or of the part."""
+
+    def stretch(offset: int) -> memoryview:
+        number, start = divmod(offset, BLOCK_SIZE)
+        return blocks[number][start : min(BLOCK_SIZE, size - number * BLOCK_SIZE)]
+
+    return stretch
+
+
+def _write_all(file: SpoolFile, pieces: Sequence[memoryview]) -> None:
+    for piece in pieces:
+        file.write(piece)

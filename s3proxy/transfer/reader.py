@@ -1,0 +1,300 @@
+"""One download: bytes in order, from one connection to the store or from several ranges side by side.
+
+A download begins on the connection its first answer came on. While the client is faster than that connection, the
+window of ranges fetched ahead doubles; while the store is faster, it halves, down to the one connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from s3proxy.errors import (
+    ObjectChanged,
+    ObjectNotFound,
+    StoreBroken,
+    StoreError,
+    StorePreconditionFailed,
+    StoreThrottled,
+    StoreTimeout,
+)
+from s3proxy.protocol.keys import ObjectPath
+from s3proxy.protocol.ranges import ByteRange, RangeRequest
+from s3proxy.store.contract import ObjectInfo, ObjectStore, ObjectStream
+from s3proxy.transfer.budget import MemoryBudget
+
+PRESSED_CHUNK_SIZE = 64 * 1024
+"""Bytes read at a time when memory is scarce."""
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+"""Seconds between resumes that bring no progress, doubling."""
+
+FASTER = 3
+"""How many times longer one side must keep the other waiting before the window changes."""
+
+
+class Downloads:
+    """What all downloads of a process share. Sizes in bytes."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        budget: MemoryBudget,
+        *,
+        chunk_size: int,
+        range_size: int,
+        window: int,
+        resumes: int,
+    ) -> None:
+        self.store = store
+        self.budget = budget
+        self.range_size = range_size
+        self.window = window
+        self.resumes = resumes
+        self._chunk_size = chunk_size
+
+    @property
+    def chunk_size(self) -> int:
+        """Bytes to read at a time, as memory stands."""
+        return min(self._chunk_size, PRESSED_CHUNK_SIZE) if self.budget.pressed else self._chunk_size
+
+    async def open(
+        self, path: ObjectPath, *, byte_range: ByteRange | RangeRequest | None = None, if_match: str | None = None
+    ) -> ObjectReader:
+        """Start a download. Raises what `ObjectStore.open` raises."""
+        stream = await self.store.open(path, byte_range=byte_range, if_match=if_match)
+        return ObjectReader(self, path, stream)
+
+
+class ObjectReader:
+    """The bytes of one object or of one range of it. Made by `Downloads.open`; `close` on every way out.
+
+    Holds two chunks, or at most `Downloads.window` ranges, all within the memory budget.
+    """
+
+    def __init__(self, downloads: Downloads, path: ObjectPath, stream: ObjectStream) -> None:
+        self.info: ObjectInfo = stream.info
+        self.first = stream.first
+        self.length = stream.length
+        self._downloads = downloads
+        self._path = path
+        self._stream: ObjectStream | None = stream
+        self._next = self._ahead = self.first
+        self._end = self.first + self.length
+        self._fetches: deque[_Fetch] = deque()
+        self._pace = _Pace(downloads.window)
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end.
+
+        Raises `ObjectChanged` when the store has another version by now, and the `StoreError` that remains when
+        `Downloads.resumes` fresh starts in a row brought nothing. What was read before stays valid.
+        """
+        if self._fetches and self._fetches[0].drained:
+            self._fetches.popleft().close()
+        if self._next == self._end:
+            return b""
+        if not self._fetches:
+            await self._begin()
+        self._pace.client_done()
+        data = await self._fetches[0].take()
+        self._pace.store_done()
+        self._next += len(data)
+        if self._pace.passed(len(data), self._downloads.range_size):
+            self._look_ahead()
+        return data
+
+    def close(self) -> None:
+        """Let go of connections and memory at once. May be called twice."""
+        if self._stream is not None:
+            self._stream.close()
+        while self._fetches:
+            self._fetches.pop().close()
+        self._next = self._end
+
+    async def _begin(self) -> None:
+        """Fetch all that is left over one connection, two chunks at a time."""
+        span = _Span(self._downloads, self._path, self.info.etag, self._next, self._end, self._stream)
+        chunk_size = self._downloads.chunk_size
+        granted = min(2 * chunk_size, self._end - self._next)
+        await self._downloads.budget.take(granted)
+        if self._next == self._end:
+            self._downloads.budget.give(granted)
+            raise StoreBroken
+        self._stream = None
+        self._ahead = self._end
+        self._fetches.append(_Fetch(span, self._downloads.budget, granted, chunk_size))
+
+    def _look_ahead(self) -> None:
+        """Fetch ranges beside the first one, as far as window and free memory go."""
+        size, budget = self._downloads.range_size, self._downloads.budget
+        if len(self._fetches) == 1 and self._ahead == self._end and self._pace.window > 1:
+            # The one connection is to stop early, and ranges take over from there.
+            self._ahead = self._fetches[0].shorten(size + self._downloads.chunk_size)
+        while len(self._fetches) < self._pace.window and self._ahead < self._end:
+            last = min(self._ahead + size, self._end)
+            if budget.pressed or not budget.take_now(last - self._ahead):
+                break
+            span = _Span(self._downloads, self._path, self.info.etag, self._ahead, last, None)
+            self._fetches.append(_Fetch(span, budget, last - self._ahead, self._downloads.chunk_size))
+            self._ahead = last
+
+
+class _Pace:
+    """Who waits for whom, and how wide the window should be for it."""
+
+    def __init__(self, widest: int) -> None:
+        self.window = 1
+        self._widest = widest
+        self._now = asyncio.get_running_loop().time
+        self._mark = self._now()
+        self._client = self._store = 0.0
+        self._bytes = 0
+
+    def client_done(self) -> None:
+        """The client has taken the last chunk."""
+        now = self._now()
+        self._client += now - self._mark
+        self._mark = now
+
+    def store_done(self) -> None:
+        """The store has brought the next chunk."""
+        now = self._now()
+        self._store += now - self._mark
+        self._mark = now
+
+    def passed(self, size: int, range_size: int) -> bool:
+        """Count `size` bytes; true once a range's worth has passed and the window was set anew."""
+        self._bytes += size
+        if self._bytes < range_size:
+            return False
+        if self._store > FASTER * self._client:
+            self.window = min(self.window * 2, self._widest)
+        elif self._client > FASTER * self._store:
+            self.window = max(self.window // 2, 1)
+        self._client = self._store = 0.0
+        self._bytes = 0
+        return True
+
+
+class _Fetch:
+    """A span on its way into memory granted for it, a bounded stretch ahead of the client."""
+
+    def __init__(self, span: _Span, budget: MemoryBudget, granted: int, chunk_size: int) -> None:
+        self._span = span
+        self._budget = budget
+        self._granted = granted
+        self._chunk_size = chunk_size
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._fault: StoreError | None = None
+        self._changed = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def drained(self) -> bool:
+        """Whether all of the span was taken."""
+        return not self._chunks and self._span.done
+
+    def shorten(self, size: int) -> int:
+        """End the span about `size` bytes from here; returns where."""
+        return self._span.shorten(size)
+
+    async def take(self) -> bytes:
+        """The next chunk, counted as held until the one after it is taken."""
+        while not self._chunks:
+            if self._fault is not None:
+                raise self._fault
+            await self._change()
+        data = self._chunks.popleft()
+        self._held = sum(map(len, self._chunks)) + len(data)
+        self._changed.set()
+        return data
+
+    def close(self) -> None:
+        """Stop fetching and give the memory back; who waits in `take` gets `StoreBroken`."""
+        self._fault = StoreBroken(reason="closed")
+        self._changed.set()
+        self._task.cancel()
+        self._span.close()
+        self._budget.give(self._granted)
+        self._granted = 0
+
+    async def _run(self) -> None:
+        try:
+            while not self._span.done:
+                while self._held and self._held + self._chunk_size > self._granted:
+                    await self._change()
+                data = await self._span.read(self._chunk_size)
+                self._chunks.append(data)
+                self._held += len(data)
+                self._changed.set()
+        except StoreError as fault:
+            self._fault = fault
+            self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+class _Span:
+    """The bytes from `first` up to but without `end`, read in order and resumed where the store breaks off."""
+
+    def __init__(
+        self, downloads: Downloads, path: ObjectPath, etag: str, first: int, end: int, stream: ObjectStream | None
+    ) -> None:
+        self._downloads = downloads
+        self._path = path
+        self._etag = etag
+        self._next = first
+        self._end = end
+        self._stream = stream
+        self._resumes = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all was read."""
+        return self._next >= self._end
+
+    def shorten(self, size: int) -> int:
+        """End `size` bytes from here, no less than a read under way may bring; returns where."""
+        self._end = min(self._end, self._next + size)
+        return self._end
+
+    async def read(self, size: int) -> bytes:
+        """At most `size` of the next bytes, at least one. Resumes are spent only while they bring nothing."""
+        while True:
+            try:
+                data = await self._attempt(size)
+            except (StoreBroken, StoreTimeout, StoreThrottled):
+                self.close()
+                if self._resumes == self._downloads.resumes:
+                    raise
+                await asyncio.sleep(min(FIRST_PAUSE * 2**self._resumes, LONGEST_PAUSE) if self._resumes else 0)
+                self._resumes += 1
+            except (StorePreconditionFailed, ObjectNotFound):
+                raise ObjectChanged from None
+            else:
+                self._next += len(data)
+                self._resumes = 0
+                if self.done:
+                    self.close()
+                return data
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    async def _attempt(self, size: int) -> bytes:
+        if self._stream is None:
+            self._stream = await self._downloads.store.open(
+                self._path, byte_range=ByteRange(self._next, self._end - 1), if_match=self._etag
+            )
+        data = await self._stream.read(min(size, self._end - self._next))
+        if not data:
+            raise StoreBroken
+        return data

@@ -1,0 +1,298 @@
+"""One upload from its first byte to the object, or to nothing.
+
+    OPEN ──commit──▶ COMMITTING ──▶ COMMITTED
+      │                  │
+      └──────abort───────┴────────▶ ABORTED
+
+An object that fits `PartPolicy.put_limit` is stored by one request; a larger one as a multipart upload with a bounded
+window of parts on their way. Whatever leaves the path to COMMITTED ends in ABORTED, where the parts are given up and
+the multipart upload is aborted outside the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from s3proxy.errors import BadRequest, StoreBroken, StoreError, UploadNotFound
+from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm, ClientDigests, RunningChecksum
+from s3proxy.protocol.keys import ObjectPath
+from s3proxy.protocol.parts import PartPolicy
+from s3proxy.store.contract import (
+    CompletedPart,
+    MultipartUpload,
+    ObjectAttributes,
+    ObjectStore,
+    StoredObject,
+    WriteConditions,
+)
+from s3proxy.transfer.budget import MemoryBudget
+from s3proxy.transfer.cleanup import Cleanup
+from s3proxy.transfer.part import Part, PartBody, Withdrawn
+from s3proxy.transfer.spool import Spool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where an upload goes and what is to be true of it. `size` is the declared length in bytes, if any."""
+
+    path: ObjectPath
+    attributes: ObjectAttributes
+    size: int | None = None
+    conditions: WriteConditions = WriteConditions()
+    digests: ClientDigests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A committed upload: `size` in bytes, the store's ETag, the checksum of the whole object."""
+
+    path: ObjectPath
+    size: int
+    etag: str
+    checksum: Checksum | None
+
+
+class State(Enum):
+    """Where an upload stands; see the module's picture."""
+
+    OPEN = auto()
+    COMMITTING = auto()
+    COMMITTED = auto()
+    ABORTED = auto()
+
+
+class Uploads:
+    """What all uploads of a process share: the store, the memory, the rules."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        budget: MemoryBudget,
+        spool: Spool,
+        cleanup: Cleanup,
+        *,
+        policy: PartPolicy,
+        window: int,
+        algorithm: ChecksumAlgorithm,
+    ) -> None:
+        self.store = store
+        self.cleanup = cleanup
+        self.policy = policy
+        self.window = window
+        self.algorithm = algorithm
+        self._budget = budget
+        self._spool = spool
+
+    async def open(self, destination: Destination) -> ObjectWriter:
+        """Begin an upload. One known to need parts is created in the store here, so that a refusal comes early.
+
+        Raises `TooLarge` and what `ObjectStore.create_upload` raises.
+        """
+        writer = ObjectWriter(self, destination)
+        if writer.plan.multipart_at_once:
+            await writer.create()
+        return writer
+
+    def part(self, capacity: int) -> Part:
+        """An empty part."""
+        return Part(capacity, self._budget, self._spool, self.algorithm)
+
+
+class ObjectWriter:
+    """Takes the bytes of one object in order. Made by `Uploads.open`; ends with `commit` or `abort`.
+
+    Holds the part being filled and at most `Uploads.window` parts on their way, all within the memory budget.
+    """
+
+    def __init__(self, uploads: Uploads, destination: Destination) -> None:
+        self.destination = destination
+        self.plan = uploads.policy.plan(destination.size)
+        self.size = 0
+        self.state = State.OPEN
+        self._uploads = uploads
+        self._checksum = RunningChecksum(uploads.algorithm)
+        self._part: Part | None = None
+        self._number = 0
+        self._window = asyncio.Semaphore(uploads.window)
+        self._creating: asyncio.Task[MultipartUpload] | None = None
+        self._sending: dict[asyncio.Task[None], PartBody] = {}
+        self._parts: list[CompletedPart] = []
+        self._failure: StoreError | None = None
+
+    async def create(self) -> MultipartUpload:
+        """The multipart upload, created at the first call. Raises what `ObjectStore.create_upload` raises."""
+        if self._creating is None:
+            store, to = self._uploads.store, self.destination
+            self._creating = asyncio.create_task(store.create_upload(to.path, to.attributes))
+        # Shielded: an upload id that nobody waits for any more must still be aborted.
+        return await asyncio.shield(self._creating)
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Take the next bytes; returns when they have a place, which is the backpressure.
+
+        Raises `TooLarge`, `Busy`, `Withdrawn` after `abort`, and the first `StoreError` of a part already sent.
+        """
+        view = memoryview(chunk)
+        if self.destination.digests:
+            self.destination.digests.update(view)
+        while view:
+            self._check()
+            if self._part is None:
+                self._part = self._uploads.part(self.plan.size_of(self._number + 1))
+                self._number += 1
+            if self._part.full:
+                await self._send()
+            else:
+                taken = await self._part.append(view)
+                self.size += taken
+                view = view[taken:]
+
+    async def commit(self) -> Receipt:
+        """Make the object appear, whole and verified.
+
+        Raises `ChecksumMismatch`, the conditions' `StorePreconditionFailed`, and any other `StoreError`; the upload
+        is then aborted. An answer that leaves open whether the store committed is settled by looking.
+        """
+        self._check()
+        self.state = State.COMMITTING
+        try:
+            if self.destination.size not in (None, self.size):
+                raise BadRequest("The body is shorter than its declared length. Nothing was stored.")
+            self.destination.digests.verify()
+            receipt = await (self._put() if self._creating is None else self._complete())
+        except BaseException:
+            self.state = State.OPEN
+            self.abort()
+            raise
+        self.state = State.COMMITTED
+        self._release_part()
+        return receipt
+
+    def abort(self) -> None:
+        """Give up: nothing will be stored. At once, without waiting; may be called in any state and more than once.
+
+        A commit under way goes on, because the store may be past the point of return.
+        """
+        if self.state is State.OPEN:
+            self.state = State.ABORTED
+            for body in self._sending.values():
+                body.withdraw()
+            self._uploads.cleanup.start(self._undo())
+
+    def _check(self) -> None:
+        if self.state is not State.OPEN:
+            raise Withdrawn
+        if self._failure is not None:
+            raise self._failure
+
+    async def _send(self) -> None:
+        """Seal the part and put it on its way, waiting for a place in the window. The part stays ours until then."""
+        await self.create()
+        await self._window.acquire()
+        part, self._part = self._part, None
+        if part is None or self._failure is not None:
+            self._window.release()
+            self._part = part
+            raise self._failure or Withdrawn
+        body = part.seal()
+        self._checksum.extend(part.checksum)
+        task = asyncio.create_task(self._put_part(self._number, part, body))
+        self._sending[task] = body
+        task.add_done_callback(self._sending.pop)
+
+    async def _put_part(self, number: int, part: Part, body: PartBody) -> None:
+        try:
+            upload = await self.create()
+            done = await self._uploads.store.put_part(upload, number, body, checksum=part.checksum.checksum)
+            self._parts.append(done)
+        except StoreError as fault:
+            self._failure = self._failure or fault
+        finally:
+            part.release()
+            self._window.release()
+
+    async def _put(self) -> Receipt:
+        to = self.destination
+        if self._part is None:
+            self._part = self._uploads.part(0)
+        checksum = self._part.checksum.checksum
+        try:
+            stored = await self._uploads.store.put(
+                to.path, self._part.seal(), to.attributes, checksum=checksum, conditions=to.conditions
+            )
+        except StoreError as fault:
+            stored = await self._settle(fault, checksum, etag=None)
+        return self._receipt(stored, checksum)
+
+    async def _complete(self) -> Receipt:
+        upload = await self.create()
+        if self._part is not None:
+            await self._send()
+        if self._sending:
+            await asyncio.wait(self._sending)
+        if self._failure is not None:
+            raise self._failure
+        parts = sorted(self._parts, key=lambda part: part.number)
+        checksum = self._checksum.checksum
+        try:
+            stored = await self._uploads.store.complete_upload(
+                upload, parts, size=self.size, checksum=checksum, conditions=self.destination.conditions
+            )
+        except StoreError as fault:
+            stored = await self._settle(fault, checksum, etag=multipart_etag(parts))
+        return self._receipt(stored, checksum)
+
+    def _receipt(self, stored: StoredObject, checksum: Checksum | None) -> Receipt:
+        if stored.checksum and checksum and stored.checksum != checksum:
+            raise StoreBroken("The store holds other bytes than it was sent.", reason="checksum")
+        return Receipt(path=self.destination.path, size=self.size, etag=stored.etag, checksum=checksum)
+
+    async def _settle(self, fault: StoreError, checksum: Checksum | None, *, etag: str | None) -> StoredObject:
+        """The object, if a commit that failed took effect after all; else raises `fault`.
+
+        Looks only where the answer leaves it open (S3: `CompleteMultipartUpload`, and error code `NoSuchUpload`), and
+        believes only an object that proves to be ours by checksum or multipart ETag.
+        """
+        if not fault.ambiguous and not isinstance(fault, UploadNotFound):
+            raise fault
+        try:
+            info = await self._uploads.store.head(self.destination.path)
+        except StoreError:
+            raise fault from None
+        ours = info.size == self.size and (
+            (checksum is not None and info.checksum == checksum) or (etag is not None and info.etag == etag)
+        )
+        if not ours:
+            raise fault
+        return StoredObject(etag=info.etag, checksum=info.checksum)
+
+    async def _undo(self) -> None:
+        if self._sending:
+            await asyncio.wait(self._sending)
+        self._release_part()
+        if self._creating is None:
+            return
+        try:
+            upload = await self._creating
+        except StoreError:
+            return
+        await self._uploads.cleanup.abort(upload)
+
+    def _release_part(self) -> None:
+        if self._part is not None:
+            self._part.release()
+            self._part = None
+
+
+def multipart_etag(parts: Sequence[CompletedPart]) -> str | None:
+    """The ETag S3 gives an object of these parts: MD5 of the parts' MD5s and their number; None if they are no MD5s."""
+    digests = [part.etag.strip('"') for part in parts]
+    if not all(re.fullmatch(r"[0-9a-f]{32}", digest) for digest in digests):
+        return None
+    joined = b"".join(bytes.fromhex(digest) for digest in digests)
+    return f'"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"'

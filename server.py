@@ -1,0 +1,165 @@
+"""The server: settings, logging, services, app, listen, signals, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from s3proxy import banner
+from s3proxy.app import make_app
+from s3proxy.observe import log
+from s3proxy.protocol.parts import PartPolicy
+from s3proxy.service import Limits, Service
+from s3proxy.store import embedded
+from s3proxy.store.s3 import S3Options, S3Store, has_credentials
+from s3proxy.transfer.budget import MemoryBudget
+from s3proxy.transfer.cleanup import Cleanup
+from s3proxy.transfer.reader import Downloads
+from s3proxy.transfer.spool import Spool
+from s3proxy.transfer.writer import Uploads
+from s3proxy.workers import announce, run_workers
+from settings import MIB, Settings, SettingsError, load_settings
+
+logger = logging.getLogger("s3proxy")
+
+READ_SIZE = 256 * 1024
+"""Bytes read from a client's socket at a time."""
+
+LARGEST_BODY = 1 << 62
+"""Bytes Tornado may let through; what is too large is told by the upload's own plan, with an answer."""
+
+CLEANUP_SECONDS = 10.0
+"""How long aborts may go on after the last transfer has ended."""
+
+
+def build_service(settings: Settings) -> Service:
+    """Everything the handlers share, from the settings."""
+    credentials = {
+        "aws_access_key_id": settings.aws_access_key_id,
+        "aws_secret_access_key": settings.aws_secret_access_key,
+        "aws_session_token": settings.aws_session_token,
+    }
+    store = S3Store(
+        S3Options(
+            region=settings.s3_region,
+            endpoint_url=str(settings.s3_endpoint_url).rstrip("/") if settings.s3_endpoint_url else None,
+            addressing_style=settings.s3_addressing_style,
+            ca_bundle=settings.s3_ca_bundle,
+            credentials={name: secret.get_secret_value() for name, secret in credentials.items() if secret},
+            checksum=settings.s3_checksum,
+            sign_payload=settings.s3_sign_payload,
+            conditional_writes=settings.s3_conditional_writes,
+            connect_timeout=settings.s3_connect_timeout_seconds,
+            read_timeout=settings.s3_read_timeout_seconds,
+            attempts=settings.s3_attempts,
+            threads=settings.s3_threads,
+        )
+    )
+    budget = MemoryBudget(settings.memory_budget_mb * MIB)
+    spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
+    cleanup = Cleanup(store)
+    policy = PartPolicy(
+        part_size=settings.upload_multipart_chunk_size * MIB,
+        put_limit=settings.upload_multipart_limit_mb * MIB,
+        max_parts=settings.s3_max_parts,
+        equal_parts=settings.s3_equal_parts,
+        max_object_size=settings.max_object_size_mb * MIB,
+    )
+    return Service(
+        store=store,
+        uploads=Uploads(
+            store,
+            budget,
+            spool,
+            cleanup,
+            policy=policy,
+            window=settings.upload_window,
+            algorithm=settings.s3_checksum,
+        ),
+        downloads=Downloads(
+            store,
+            budget,
+            chunk_size=settings.download_chunk_size * MIB,
+            range_size=settings.download_range_size_mb * MIB,
+            window=settings.download_window,
+            resumes=settings.download_resumes,
+        ),
+        cleanup=cleanup,
+        limits=Limits(
+            form_hold_limit=settings.form_hold_limit_mb * MIB,
+            form_max_fields=settings.form_max_fields,
+            client_timeout=settings.client_timeout_seconds,
+            linger=settings.linger_seconds,
+        ),
+        inline_types=settings.inline_types,
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the draining."""
+    service = build_service(settings)
+    server = HTTPServer(
+        make_app(service),
+        chunk_size=READ_SIZE,
+        max_body_size=LARGEST_BODY,
+        max_header_size=settings.max_header_size_kb * 1024,
+        idle_connection_timeout=settings.keepalive_timeout_seconds,
+        xheaders=settings.trust_proxy_headers,
+    )
+    sockets = bind_sockets(settings.port, settings.host, family=socket.AF_UNSPEC, reuse_port=True)
+    server.add_sockets(sockets)
+    stopping, hurry = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: hurry.set() if stopping.is_set() else stopping.set())
+    if not announce():
+        banner.listening(settings.host, sockets[0].getsockname()[1])
+    await stopping.wait()
+    logger.info("draining", extra={"fields": {"requests": len(service.traffic)}})
+    server.stop()
+    drained = asyncio.create_task(service.traffic.drain(settings.shutdown_grace_seconds))
+    await asyncio.wait([drained, asyncio.create_task(hurry.wait())], return_when=asyncio.FIRST_COMPLETED)
+    service.traffic.stop()
+    await server.close_all_connections()
+    clean = await service.cleanup.wait(CLEANUP_SECONDS)
+    await service.store.close()
+    logger.info("stopped", extra={"fields": {"clean": clean}})
+    sys.stdout.flush()
+    # A thread that hangs in a call to a silent store must not keep the process.
+    os._exit(0)
+
+
+def main() -> int:
+    """Run the server; returns the exit code (2: the settings are wrong)."""
+    try:
+        settings = load_settings()
+    except SettingsError as fault:
+        print(fault, file=sys.stderr)
+        return 2
+    log.configure(settings.log_level)
+    with contextlib.ExitStack() as stack:
+        if settings.wants_embedded_store and embedded.is_available() and not has_credentials():
+            store = stack.enter_context(embedded.EmbeddedStore())
+            os.environ |= {
+                "S3_ENDPOINT_URL": store.endpoint_url,
+                "AWS_ACCESS_KEY_ID": "embedded",
+                "AWS_SECRET_ACCESS_KEY": "embedded",
+            }
+            settings = load_settings()
+            banner.embedded(settings.host, settings.port, embedded.BUCKET)
+        if settings.workers > 1:
+            return run_workers(settings.workers, os.environ, lambda: banner.listening(settings.host, settings.port))
+        asyncio.run(serve(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Settings: the only reader of the environment and of `.env`.
+
+Names ending in `_MB`, and the two chunk sizes whose names are older than that rule, are in MiB (1,048,576 bytes);
+names ending in `_SECONDS` are seconds. Wrong values stop the start with every error at once (`SettingsError`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from s3proxy.protocol.checksums import ChecksumAlgorithm
+
+MIB = 1024 * 1024
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong. The text names each of them and holds no value."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its unit and default. Frozen; secrets do not show in `repr`."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    aws_access_key_id: SecretStr | None = Field(
+        None, description="Access key. Without it boto3's default credential chain is used (profile, role, …)."
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="Secret of the access key.")
+    aws_session_token: SecretStr | None = Field(None, description="Token that goes with a temporary access key.")
+    s3_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{1,32}$", description="Region of the buckets.")
+    s3_endpoint_url: HttpUrl | None = Field(
+        None, description="Endpoint of an S3-compatible store. Without it, AWS S3 of the region."
+    )
+    s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="Bucket in the path or in the host name; `auto` lets boto3 choose."
+    )
+    s3_ca_bundle: Path | None = Field(None, description="PEM file of the authorities that signed the endpoint's TLS.")
+    s3_checksum: ChecksumAlgorithm = Field(
+        ChecksumAlgorithm.CRC64NVME,
+        description="Full-object checksum sent with every upload; `none` for stores that know none of them.",
+    )
+    s3_sign_payload: bool = Field(
+        False,
+        description="Also sign a SHA-256 of every body, which the checksum guards already; costs CPU.",
+    )
+    s3_conditional_writes: bool = Field(
+        True,
+        description="The store honours `If-Match` and `If-None-Match` on writes; else they are only checked before.",
+    )
+    s3_max_parts: int = Field(10_000, ge=1, le=10_000, description="Parts the store takes in one multipart upload.")
+    s3_equal_parts: bool = Field(
+        False, description="The store wants all parts but the last of one size (Cloudflare R2)."
+    )
+    s3_connect_timeout_seconds: Seconds = Field(5, description="Longest wait for a connection to the store.")
+    s3_read_timeout_seconds: Seconds = Field(
+        30, description="Longest silence of the store while it answers. A Complete may take ten times as long."
+    )
+    s3_attempts: int = Field(3, ge=1, le=10, description="Tries of one store call, the first included.")
+    s3_threads: int = Field(16, ge=2, le=256, description="Threads for parts and for reads, each; per process.")
+
+    upload_multipart_limit_mb: int = Field(
+        8, ge=1, le=5_120, description="Objects up to this size are stored in one request, larger ones in parts."
+    )
+    upload_multipart_chunk_size: int = Field(
+        8, ge=5, le=5_120, description="Size of a part, in MB; grows where an object would need too many."
+    )
+    upload_window: int = Field(4, ge=1, le=64, description="Parts of one upload that are on their way at once.")
+    max_object_size_mb: int = Field(
+        51_200_000, ge=1, le=51_200_000, description="Largest object taken. The default is S3's own limit, 48.8 TiB."
+    )
+    form_hold_limit_mb: int = Field(
+        8, ge=1, description="How much of a form's file is held while its destination is still unknown."
+    )
+    form_max_fields: Count = Field(1_000, description="Fields and files in one form.")
+
+    download_chunk_size: int = Field(1, ge=1, le=64, description="Bytes read from the store at a time, in MB.")
+    download_range_size_mb: int = Field(
+        8, ge=1, le=1_024, description="Size of the ranges fetched side by side when one connection is not enough."
+    )
+    download_window: int = Field(8, ge=1, le=64, description="Ranges of one download fetched at once, at most.")
+    download_resumes: int = Field(
+        5, ge=0, le=1_000, description="How often in a row a download is taken up again where the store broke off."
+    )
+    inline_types: Literal["safe", "all", "none"] = Field(
+        "safe",
+        description="Types a browser may show instead of saving. `all` lets stored HTML run as this site's own.",
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=128, description="Server processes on that port.")
+    trust_proxy_headers: bool = Field(
+        False, description="Take the client's address from X-Real-Ip; only behind a proxy that overwrites it."
+    )
+    keepalive_timeout_seconds: Seconds = Field(
+        75, description="Longest wait for the next request, and for its headers, on an open connection."
+    )
+    client_timeout_seconds: Seconds = Field(60, description="Longest silence of a client that sends or reads a body.")
+    linger_seconds: Seconds = Field(5, description="How long a refused body is still read so that the answer arrives.")
+    max_header_size_kb: int = Field(16, ge=4, le=1_024, description="Request line and headers, in KiB.")
+    shutdown_grace_seconds: Seconds = Field(25, description="How long transfers may go on after SIGTERM.")
+
+    memory_budget_mb: int = Field(
+        256, ge=16, description="Bytes of bodies held in memory by one process, all transfers together."
+    )
+    spool_dir: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()), description="Where slow uploads are spooled to disk."
+    )
+    spool_limit_mb: int = Field(10_240, ge=0, description="Bytes spooled by one process; 0 never spools.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severity logged.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        faults = []
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            faults.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together")
+        if self.s3_ca_bundle is not None and not self.s3_ca_bundle.is_file():
+            faults.append("S3_CA_BUNDLE is not a file")
+        if self.spool_limit_mb and not self.spool_dir.is_dir():
+            faults.append("SPOOL_DIR is not a directory")
+        if not self.spool_limit_mb and self.memory_budget_mb < 2 * self.upload_multipart_chunk_size:
+            faults.append("MEMORY_BUDGET_MB must hold two parts of UPLOAD_MULTIPART_CHUNK_SIZE when nothing is spooled")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def wants_embedded_store(self) -> bool:
+        """Whether nothing says which S3 is meant, so that `make run` may bring its own."""
+        return self.s3_endpoint_url is None and self.aws_access_key_id is None
+
+
+def load_settings() -> Settings:
+    """Read the environment and `.env`. Raises `SettingsError` that lists every fault at once."""
+    try:
+        return Settings()
+    except ValidationError as fault:
+        lines = [
+            f"  {'.'.join(str(step) for step in error['loc']).upper() or 'SETTINGS'}: {error['msg']}"
+            for error in fault.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("The settings are not valid:\n" + "\n".join(lines)) from None

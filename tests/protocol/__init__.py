@@ -1,0 +1,1 @@
+"""Tests of the sans-io parsers: no loop, no socket, no clock."""

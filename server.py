@@ -16,7 +16,7 @@ from tornado.netutil import bind_sockets
 from s3proxy import banner
 from s3proxy.app import make_app
 from s3proxy.observe import log
-from s3proxy.protocol.parts import PartPolicy
+from s3proxy.protocol.parts import MAX_PART_SIZE, PartPolicy
 from s3proxy.service import Limits, Service
 from s3proxy.store import embedded
 from s3proxy.store.s3 import S3Options, S3Store, has_credentials
@@ -66,9 +66,14 @@ def build_service(settings: Settings) -> Service:
     budget = MemoryBudget(settings.memory_budget_mb * MIB)
     spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
     cleanup = Cleanup(store)
+    part_size = settings.upload_multipart_chunk_size * MIB
+    # One upload holds the part being filled and those on their way, in memory or on disk.
+    held = (budget.size + spool.limit) // (settings.upload_window + 1)
+    put_limit = settings.upload_multipart_limit_mb * MIB
     policy = PartPolicy(
-        part_size=settings.upload_multipart_chunk_size * MIB,
-        put_limit=settings.upload_multipart_limit_mb * MIB,
+        part_size=part_size,
+        max_part_size=min(max(held, part_size, put_limit), MAX_PART_SIZE),
+        put_limit=put_limit,
         max_parts=settings.s3_max_parts,
         equal_parts=settings.s3_equal_parts,
         max_object_size=settings.max_object_size_mb * MIB,

@@ -67,7 +67,11 @@ class State(Enum):
 
 
 class Uploads:
-    """What all uploads of a process share: the store, the memory, the rules."""
+    """What all uploads of a process share: the store, the memory, the rules.
+
+    `window` bounds the parts of one upload that are on their way, `window_size` their bytes, so that an upload of large
+    parts does not hold the whole budget. A single part may be larger.
+    """
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class Uploads:
         self.cleanup = cleanup
         self.policy = policy
         self.window = window
+        self.window_size = budget.size // 2
         self.algorithm = algorithm
         self._budget = budget
         self._spool = spool
@@ -118,7 +123,6 @@ class ObjectWriter:
         self._checksum = RunningChecksum(uploads.algorithm)
         self._part: Part | None = None
         self._number = 0
-        self._window = asyncio.Semaphore(uploads.window)
         self._creating: asyncio.Task[MultipartUpload] | None = None
         self._sending: dict[asyncio.Task[None], PartBody] = {}
         self._parts: list[CompletedPart] = []
@@ -193,17 +197,23 @@ class ObjectWriter:
     async def _send(self) -> None:
         """Seal the part and put it on its way, waiting for a place in the window. The part stays ours until then."""
         await self.create()
-        await self._window.acquire()
-        part, self._part = self._part, None
-        if part is None or self._failure is not None:
-            self._window.release()
-            self._part = part
+        while self._part is not None and not self._has_room(self._part.size):
+            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+        if self._part is None or self._failure is not None:
             raise self._failure or Withdrawn
+        part, self._part = self._part, None
         body = part.seal()
         self._checksum.extend(part.checksum)
         task = asyncio.create_task(self._put_part(self._number, part, body))
         self._sending[task] = body
         task.add_done_callback(self._sending.pop)
+
+    def _has_room(self, size: int) -> bool:
+        """Whether the window takes a part of `size` bytes more."""
+        on_the_way = sum(map(len, self._sending.values()))
+        return not self._sending or (
+            len(self._sending) < self._uploads.window and on_the_way + size <= self._uploads.window_size
+        )
 
     async def _put_part(self, number: int, part: Part, body: PartBody) -> None:
         try:
@@ -214,7 +224,6 @@ class ObjectWriter:
             self._failure = self._failure or fault
         finally:
             part.release()
-            self._window.release()
 
     async def _put(self) -> Receipt:
         to = self.destination

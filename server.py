@@ -12,6 +12,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tornado.web import Application
 
 from s3proxy import banner
 from s3proxy.app import make_app
@@ -108,17 +109,22 @@ def build_service(settings: Settings) -> Service:
     )
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the draining."""
-    service = build_service(settings)
-    server = HTTPServer(
-        make_app(service),
+def build_server(app: Application, settings: Settings) -> HTTPServer:
+    """The HTTP side of one process, not yet listening."""
+    return HTTPServer(
+        app,
         chunk_size=READ_SIZE,
         max_body_size=LARGEST_BODY,
         max_header_size=settings.max_header_size_kb * 1024,
         idle_connection_timeout=settings.keepalive_timeout_seconds,
         xheaders=settings.trust_proxy_headers,
     )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the draining."""
+    service = build_service(settings)
+    server = build_server(make_app(service), settings)
     sockets = bind_sockets(settings.port, settings.host, family=socket.AF_UNSPEC, reuse_port=True)
     server.add_sockets(sockets)
     stopping, hurry = asyncio.Event(), asyncio.Event()

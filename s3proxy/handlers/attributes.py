@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import format_datetime
 from typing import Literal
 
@@ -16,6 +17,8 @@ METADATA_PREFIX = "x-amz-meta-"
 
 MAX_METADATA_SIZE = 2048
 """Bytes of names and values together (AWS S3 user guide, "Working with object metadata")."""
+
+LINE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 SANDBOX = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 """A stored page that is shown may be looked at and nothing else."""
@@ -82,4 +85,4 @@ def _kept(headers: HTTPHeaders, name: str) -> str | None:
 
 def _is_line(text: str) -> bool:
     """Whether `text` stays one header line; what others stored in the bucket may not."""
-    return all(" " <= character <= "\xff" and character != "\x7f" for character in text)
+    return LINE.fullmatch(text) is not None

@@ -13,7 +13,7 @@ from uuid import uuid4
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from s3proxy.errors import MethodNotAllowed, NotFound, RequestError, S3ProxyError, ShuttingDown
+from s3proxy.errors import BadRequest, MethodNotAllowed, NotFound, RequestError, S3ProxyError, ShuttingDown
 from s3proxy.observe.log import request_id
 from s3proxy.service import Service
 
@@ -54,6 +54,19 @@ class Handler(RequestHandler):
         self.set_header("Server", "s3proxy")
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+
+    def query(self, name: str, default: str = "") -> str:
+        """A query argument, percent-decoded once and else as it was sent; Tornado's own would change keys.
+
+        Raises `BadRequest` for bytes that are no UTF-8 and for two different values.
+        """
+        values = set(self.request.query_arguments.get(name, [default.encode()]))
+        if len(values) > 1:
+            raise BadRequest(f"The query has two different values for {name}.")
+        try:
+            return values.pop().decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadRequest(f"{name} in the query is not valid UTF-8.") from None
 
     def compute_etag(self) -> None:
         """No ETag of an answer's own text: ETags here are those of objects."""

@@ -36,14 +36,14 @@ class BucketHandler(BodyHandler):
         if await self.ended():
             return
         wants_page = "text/html" in self.request.headers.get("Accept", "")
-        prefix = self.get_query_argument("prefix", "", strip=False)
-        delimiter = self.get_query_argument("delimiter", "/" if wants_page else "", strip=False)
+        prefix = self.query("prefix")
+        delimiter = self.query("delimiter", "/" if wants_page else "")
         listing = await self.service.store.list(
             self.bucket,
             prefix=prefix,
             delimiter=delimiter,
             limit=self._limit(),
-            cursor=self.get_query_argument("cursor", None, strip=False),
+            cursor=self.query("cursor") or None,
         )
         self.set_header("Vary", "Accept")
         self.set_header("Cache-Control", "no-store")
@@ -63,7 +63,7 @@ class BucketHandler(BodyHandler):
         return super().explain(fault)
 
     def _limit(self) -> int:
-        text = str(self.get_query_argument("limit", str(PAGE_SIZE)))
+        text = self.query("limit", str(PAGE_SIZE))
         if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and int(text)):
             raise BadRequest("limit is not a number from 1 on.")
         return min(int(text), PAGE_SIZE)

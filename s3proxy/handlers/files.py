@@ -22,11 +22,11 @@ class FilesHandler(DownloadHandler):
 
     async def begin(self) -> None:
         """On POST, refuse what is not a form."""
-        self.path = ObjectPath(self._argument(BUCKET), self._argument(OBJECT))
+        self.path = ObjectPath(self.query(BUCKET), self.query(OBJECT))
         if self.request.method == "POST":
             limits = self.service.limits
             parser = FormParser(self.request.headers.get("Content-Type", ""), max_fields=limits.form_max_fields)
-            fields = {name: value for name in (BUCKET, OBJECT) if (value := self._argument(name))}
+            fields = {name: value for name in (BUCKET, OBJECT) if (value := self.query(name))}
             self._form = FormUpload(parser, self.service.uploads, fields, limits.form_hold_limit)
 
     async def receive(self, chunk: bytes) -> None:
@@ -81,10 +81,6 @@ class FilesHandler(DownloadHandler):
         elif isinstance(fault, ObjectNotFound | BucketNotFound):
             return 400, f"File {self.path.key} or bucket {self.path.bucket} not found."
         return super().explain(fault)
-
-    def _argument(self, name: str) -> str:
-        """A query argument, decoded once and not stripped: a key may begin with a space."""
-        return self.get_query_argument(name, "", strip=False)
 
     def _row(self, result: FileResult) -> dict[str, object]:
         if result.receipt is not None:

@@ -65,7 +65,7 @@ class PartPolicy:
         if declared_size < 0:
             raise ValueError("declared_size must be at least 0")
         if declared_size > self._max_declared_size:
-            raise _too_large(self._max_declared_size)
+            raise too_large(self._max_declared_size)
         return PartPlan(self, declared_size)
 
     @property
@@ -98,7 +98,7 @@ class PartPlan:
         if number < 1:
             raise ValueError("part numbers count from 1")
         if number > self.policy.max_parts:
-            raise _too_large(self.max_size)
+            raise too_large(self.max_size)
         if self.declared_size is not None:
             return self._equal_size(self.declared_size)
         return self._first_size() if number == 1 else self._grown_size(number)
@@ -156,5 +156,6 @@ def _ceil_divide(dividend: int, divisor: int) -> int:
     return -(-dividend // divisor)
 
 
-def _too_large(limit: int) -> TooLarge:
+def too_large(limit: int) -> TooLarge:
+    """The refusal of an object of more than `limit` bytes."""
     return TooLarge(f"The object is larger than {limit} bytes, the most that can be stored.")

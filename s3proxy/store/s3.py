@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import boto3
 from botocore.config import Config
+from botocore.httpsession import get_cert_path
 
 from s3proxy.errors import BadRequest, ObjectNotFound, StoreBroken, StoreRefused, UploadNotFound
 from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm
@@ -34,13 +35,26 @@ from s3proxy.store.contract import (
     StoredObject,
     WriteConditions,
 )
+from s3proxy.store.s3_direct import DirectCalls
 from s3proxy.store.s3_faults import FAULTS, translate
+from s3proxy.store.s3_fields import (
+    attribute_arguments,
+    attribute_headers,
+    checksum_arguments,
+    checksum_headers,
+    read_checksum,
+    read_info,
+    read_span,
+    target,
+    upload_target,
+)
+from s3proxy.store.s3_stream import Opening, S3Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-EAGER_SIZE = 256 * 1024
-"""Objects up to this many bytes are read by the call that opens them, which saves a hop between threads."""
+HEAD_SIZE = 128 * 1024
+"""Bytes that are sent, or read first, without a thread. At most a block of a part, so that one read gives all."""
 
 COMPLETE_PATIENCE = 10
 """How many read timeouts a Complete may take; S3 says it can take minutes."""
@@ -82,16 +96,31 @@ class S3Store:
     def __init__(self, options: S3Options) -> None:
         self._options = options
         self._checksums = options.checksum is not ChecksumAlgorithm.NONE
+        credentials: Any = options.credentials or {}
+        self._session = boto3.session.Session(region_name=options.region, **credentials)
         self._client = self._make_client(options.read_timeout)
         self._completer = self._make_client(options.read_timeout * COMPLETE_PATIENCE)
         self._writes, self._reads, self._calls = (
             ThreadPoolExecutor(options.threads, thread_name_prefix=f"s3-{name}") for name in ("write", "read", "call")
         )
+        self._direct = DirectCalls(
+            self._session.get_credentials(),
+            options.region,
+            self._bucket_address,
+            verify=get_cert_path(str(options.ca_bundle) if options.ca_bundle else True),
+            connect_timeout=options.connect_timeout,
+            read_timeout=options.read_timeout,
+            connections=3 * options.threads,
+        )
+
+    def _bucket_address(self, bucket: str) -> str:
+        """The URL of a bucket, by boto3's own rules for endpoints and addressing styles."""
+        url: str = self._client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+        return url.partition("?")[0].removesuffix("k")
 
     def _make_client(self, read_timeout: float) -> Any:
         options = self._options
-        credentials: Any = options.credentials or {}
-        client = boto3.session.Session(region_name=options.region, **credentials).client(
+        client = self._session.client(
             "s3",
             endpoint_url=options.endpoint_url,
             verify=str(options.ca_bundle) if options.ca_bundle else None,
@@ -128,13 +157,21 @@ class S3Store:
         conditions: WriteConditions = WriteConditions(),
     ) -> StoredObject:
         """See `ObjectStore.put`."""
-        arguments = _target(path) | _attributes(attributes) | _checksum(checksum) | self._conditions(conditions)
+        if len(body) <= HEAD_SIZE and conditions == WriteConditions():
+            headers = attribute_headers(attributes) | checksum_headers(checksum)
+            direct = await self._direct.put(path, headers, bytes(body.read()))
+            if direct is not None:
+                return StoredObject(direct.headers["etag"], read_checksum(direct.headers, self._options.checksum))
+            body.seek(0)
+        arguments = (
+            target(path) | attribute_arguments(attributes) | checksum_arguments(checksum) | self._conditions(conditions)
+        )
         answer = await self._run(self._writes, self._client.put_object, Body=body, **arguments)
-        return StoredObject(answer["ETag"], self._stored_checksum(answer))
+        return StoredObject(answer["ETag"], read_checksum(_headers(answer), self._options.checksum))
 
     async def create_upload(self, path: ObjectPath, attributes: ObjectAttributes) -> MultipartUpload:
         """See `ObjectStore.create_upload`."""
-        arguments = _target(path) | _attributes(attributes)
+        arguments = target(path) | attribute_arguments(attributes)
         if self._checksums:
             arguments |= {"ChecksumAlgorithm": self._options.checksum.upper(), "ChecksumType": "FULL_OBJECT"}
         answer = await self._run(self._calls, self._client.create_multipart_upload, **arguments)
@@ -144,7 +181,7 @@ class S3Store:
         self, upload: MultipartUpload, number: int, body: Body, *, checksum: Checksum | None = None
     ) -> CompletedPart:
         """See `ObjectStore.put_part`."""
-        arguments = _upload(upload) | _checksum(checksum)
+        arguments = upload_target(upload) | checksum_arguments(checksum)
         answer = await self._run(self._writes, self._client.upload_part, PartNumber=number, Body=body, **arguments)
         return CompletedPart(number, len(body), answer["ETag"], checksum)
 
@@ -158,10 +195,10 @@ class S3Store:
         conditions: WriteConditions = WriteConditions(),
     ) -> StoredObject:
         """See `ObjectStore.complete_upload`."""
-        arguments = _upload(upload) | _checksum(checksum) | self._conditions(conditions)
+        arguments = upload_target(upload) | checksum_arguments(checksum) | self._conditions(conditions)
         if checksum is not None:
             arguments["ChecksumType"] = "FULL_OBJECT"
-        listed = [{"PartNumber": part.number, "ETag": part.etag, **_checksum(part.checksum)} for part in parts]
+        listed = [{"PartNumber": part.number, "ETag": part.etag, **checksum_arguments(part.checksum)} for part in parts]
         answer = await self._run(
             self._calls,
             self._completer.complete_multipart_upload,
@@ -169,13 +206,13 @@ class S3Store:
             MpuObjectSize=size,
             **arguments,
         )
-        return StoredObject(answer["ETag"], self._stored_checksum(answer))
+        return StoredObject(answer["ETag"], read_checksum(_headers(answer), self._options.checksum))
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """See `ObjectStore.abort_upload`."""
         try:
-            await self._run(self._calls, self._client.abort_multipart_upload, **_upload(upload))
-            await self._run(self._calls, self._client.list_parts, MaxParts=1, **_upload(upload))
+            await self._run(self._calls, self._client.abort_multipart_upload, **upload_target(upload))
+            await self._run(self._calls, self._client.list_parts, MaxParts=1, **upload_target(upload))
         except UploadNotFound:
             return
         except StoreRefused as refusal:
@@ -186,36 +223,59 @@ class S3Store:
 
     async def head(self, path: ObjectPath) -> ObjectInfo:
         """See `ObjectStore.head`."""
-        arguments = _target(path)
+        arguments = target(path)
         if self._checksums:
             arguments["ChecksumMode"] = "ENABLED"
         answer = await self._run(self._calls, self._client.head_object, **arguments)
-        return self._info(answer, answer["ContentLength"])
+        return read_info(_headers(answer), answer["ContentLength"], self._options.checksum)
 
     async def open(
         self, path: ObjectPath, *, byte_range: ByteRange | RangeRequest | None = None, if_match: str | None = None
     ) -> ObjectStream:
         """See `ObjectStore.open`."""
-        arguments = _target(path)
+        opening = await self._open_directly(path, byte_range, if_match)
+        if opening is None:
+            opening = await self._run(self._reads, self._open, path, byte_range, if_match)
+        return S3Stream(self, path, opening)
+
+    async def _open_directly(
+        self, path: ObjectPath, byte_range: ByteRange | RangeRequest | None, if_match: str | None
+    ) -> Opening | None:
+        """The object, or its beginning, without a thread; None where that does not work or does not pay."""
+        if byte_range is not None and not (isinstance(byte_range, ByteRange) and byte_range.length <= HEAD_SIZE):
+            return None
+        headers = {"range": (byte_range or ByteRange(0, HEAD_SIZE - 1)).header}
+        if if_match is not None:
+            headers["if-match"] = if_match
+        answer = await self._direct.get(path, headers)
+        if answer is None:
+            return None
+        first, size = read_span(answer.headers, len(answer.body))
+        length = len(answer.body) if byte_range is not None else size
+        return Opening(read_info(answer.headers, size, self._options.checksum), first, length, answer.body, None)
+
+    def _open(self, path: ObjectPath, byte_range: ByteRange | RangeRequest | None, if_match: str | None) -> Opening:
+        arguments = target(path)
         if byte_range is not None:
             arguments["Range"] = byte_range.header
         if if_match is not None:
             arguments["IfMatch"] = if_match
-        return await self._run(self._reads, self._open, arguments)
+        answer = self._client.get_object(**arguments)
+        headers, length = _headers(answer), answer["ContentLength"]
+        first, size = read_span(headers, length)
+        return Opening(read_info(headers, size, self._options.checksum), first, length, b"", answer["Body"])
 
-    def _open(self, arguments: dict[str, Any]) -> S3Stream:
-        answer: Any = self._client.get_object(**arguments)
-        length = answer["ContentLength"]
-        first, size = 0, length
-        if "ContentRange" in answer:
-            span, _, total = answer["ContentRange"].removeprefix("bytes ").partition("/")
-            first, size = int(span.partition("-")[0]), int(total)
-        eager = answer["Body"].read() if length <= EAGER_SIZE else b""
-        return S3Stream(self, self._info(answer, size), first, length, answer["Body"], eager)
+    async def open_body(self, path: ObjectPath, byte_range: ByteRange, etag: str) -> Any:
+        """A connection that sends `byte_range` of the version `etag`. For `S3Stream` only."""
+        return (await self._run(self._reads, self._open, path, byte_range, etag)).body
+
+    async def read_body(self, body: Any, size: int) -> bytes:
+        """At most `size` of the next bytes on a connection. For `S3Stream` only."""
+        return await self._run(self._reads, body.read, size)
 
     async def delete(self, path: ObjectPath) -> None:
         """See `ObjectStore.delete`."""
-        await self._run(self._calls, self._client.delete_object, **_target(path))
+        await self._run(self._calls, self._client.delete_object, **target(path))
 
     async def list(
         self, bucket: str, *, prefix: str = "", delimiter: str = "", limit: int = 1000, cursor: str | None = None
@@ -255,10 +315,7 @@ class S3Store:
             pool.shutdown(wait=False, cancel_futures=True)
         for client in (self._client, self._completer):
             client.close()
-
-    async def read(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking read of a body. For `S3Stream` only."""
-        return await self._run(self._reads, call, *args, **kwargs)
+        await self._direct.close()
 
     def _conditions(self, conditions: WriteConditions) -> dict[str, Any]:
         arguments = {}
@@ -269,88 +326,11 @@ class S3Store:
                 arguments["IfNoneMatch"] = conditions.if_none_match
         return arguments
 
-    def _info(self, answer: Mapping[str, Any], size: int) -> ObjectInfo:
-        return ObjectInfo(
-            size=size,
-            etag=answer["ETag"],
-            last_modified=answer["LastModified"].astimezone(UTC),
-            attributes=ObjectAttributes(
-                **{name: answer.get(field) for name, field in FIELDS.items()},
-                metadata=answer.get("Metadata", {}),
-            ),
-            checksum=self._stored_checksum(answer),
-        )
 
-    def _stored_checksum(self, answer: Mapping[str, Any]) -> Checksum | None:
-        """The checksum of the whole object in an answer; not one composed of parts' checksums, which end in `-N`."""
-        value = answer.get(f"Checksum{self._options.checksum.upper()}")
-        return Checksum(self._options.checksum, value) if value and "-" not in value else None
-
-
-class S3Stream:
-    """The body of one GetObject. Keeps `ObjectStream`."""
-
-    def __init__(self, store: S3Store, info: ObjectInfo, first: int, length: int, body: Any, eager: bytes) -> None:
-        self.info = info
-        self.first = first
-        self.length = length
-        self._store = store
-        self._body = body
-        self._eager = eager
-        self._reading = False
-        self._closed = False
-
-    async def read(self, size: int) -> bytes:
-        """See `ObjectStream.read`."""
-        if self._eager:
-            data, self._eager = self._eager[:size], self._eager[size:]
-            return data
-        self._reading = True
-        try:
-            data = await self._store.read(self._body.read, size)
-        finally:
-            self._reading = False
-            if self._closed:
-                self._body.close()
-        return data
-
-    def close(self) -> None:
-        """See `ObjectStream.close`."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._reading:
-            # Closing would wait for the thread that reads; this wakes it up.
-            self._body._raw_stream.shutdown()
-        else:
-            self._body.close()
-
-
-FIELDS = {
-    "content_type": "ContentType",
-    "cache_control": "CacheControl",
-    "content_disposition": "ContentDisposition",
-    "content_encoding": "ContentEncoding",
-    "content_language": "ContentLanguage",
-}
-"""Attributes of ours and what boto3 calls them."""
-
-
-def _target(path: ObjectPath) -> dict[str, Any]:
-    return {"Bucket": path.bucket, "Key": path.key}
-
-
-def _upload(upload: MultipartUpload) -> dict[str, Any]:
-    return _target(upload.path) | {"UploadId": upload.upload_id}
-
-
-def _attributes(attributes: ObjectAttributes) -> dict[str, Any]:
-    fields = {field: getattr(attributes, name) for name, field in FIELDS.items()}
-    return {field: value for field, value in fields.items() if value} | {"Metadata": dict(attributes.metadata)}
-
-
-def _checksum(checksum: Checksum | None) -> dict[str, Any]:
-    return {} if checksum is None else {f"Checksum{checksum.algorithm.upper()}": checksum.value}
+def _headers(answer: Mapping[str, Any]) -> Mapping[str, str]:
+    """An answer's HTTP headers, names in lower case."""
+    headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
+    return headers
 
 
 def _send_without_asking(params: dict[str, Any], **_: Any) -> None:

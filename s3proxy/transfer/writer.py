@@ -21,7 +21,7 @@ from enum import Enum, auto
 from s3proxy.errors import BadRequest, StoreBroken, StoreError, UploadNotFound
 from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm, ClientDigests, RunningChecksum
 from s3proxy.protocol.keys import ObjectPath
-from s3proxy.protocol.parts import PartPolicy
+from s3proxy.protocol.parts import PartPolicy, too_large
 from s3proxy.store.contract import (
     CompletedPart,
     MultipartUpload,
@@ -117,6 +117,7 @@ class ObjectWriter:
     def __init__(self, uploads: Uploads, destination: Destination) -> None:
         self.destination = destination
         self.plan = uploads.policy.plan(destination.size)
+        self._max_size = self.plan.max_size
         self.size = 0
         self.state = State.OPEN
         self._uploads = uploads
@@ -142,6 +143,8 @@ class ObjectWriter:
         Raises `TooLarge`, `Busy`, `Withdrawn` after `abort`, and the first `StoreError` of a part already sent.
         """
         view = memoryview(chunk)
+        if self.size + len(view) > self._max_size:
+            raise too_large(self._max_size)
         if self.destination.digests:
             self.destination.digests.update(view)
         while view:

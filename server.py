@@ -139,6 +139,9 @@ async def serve(settings: Settings) -> None:
     drained = asyncio.create_task(service.traffic.drain(settings.shutdown_grace_seconds))
     await asyncio.wait([drained, asyncio.create_task(hurry.wait())], return_when=asyncio.FIRST_COMPLETED)
     service.traffic.stop()
+    if not hurry.is_set():
+        # Refused bodies are still being read, so that the answers arrive.
+        await service.traffic.idle(settings.linger_seconds)
     await server.close_all_connections()
     clean = await service.cleanup.wait(CLEANUP_SECONDS)
     await service.store.close()

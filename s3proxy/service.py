@@ -54,13 +54,19 @@ class Traffic:
     async def drain(self, grace: float) -> None:
         """Wait until no request is being served, at most `grace` seconds; then stop the rest."""
         self.draining = True
+        if not await self.idle(grace):
+            self.stop()
+
+    async def idle(self, seconds: float) -> bool:
+        """Wait until no request is being served, at most so long; whether there is none."""
         try:
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(seconds):
                 while self._requests:
                     self._idle.clear()
                     await self._idle.wait()
         except TimeoutError:
-            self.stop()
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop every request now."""

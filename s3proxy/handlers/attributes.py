@@ -19,6 +19,7 @@ MAX_METADATA_SIZE = 2048
 """Bytes of names and values together (AWS S3 user guide, "Working with object metadata")."""
 
 LINE = re.compile(r"[\x20-\x7e\x80-\xff]*")
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 SANDBOX = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 """A stored page that is shown may be looked at and nothing else."""
@@ -49,6 +50,8 @@ def to_headers(info: ObjectInfo, key: str, inline_types: Literal["safe", "all", 
     """What an answer says about the object it holds; nothing in it can act as a page of ours unless allowed."""
     attributes = info.attributes
     content_type = attributes.content_type or UNKNOWN_TYPE
+    if not _is_line(content_type):
+        content_type = UNKNOWN_TYPE
     headers = {
         "Content-Type": content_type,
         "ETag": info.etag,
@@ -73,7 +76,7 @@ def to_headers(info: ObjectInfo, key: str, inline_types: Literal["safe", "all", 
     headers |= {METADATA_PREFIX + name: value for name, value in attributes.metadata.items()}
     if info.checksum is not None:
         headers[f"x-amz-checksum-{info.checksum.algorithm}"] = info.checksum.value
-    return {name: value for name, value in headers.items() if _is_line(name) and _is_line(value)}
+    return {name: value for name, value in headers.items() if NAME.fullmatch(name) and _is_line(value)}
 
 
 def _kept(headers: HTTPHeaders, name: str) -> str | None:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+from asyncio import Future
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
@@ -13,9 +14,10 @@ from uuid import uuid4
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from s3proxy.errors import BadRequest, MethodNotAllowed, NotFound, RequestError, S3ProxyError, ShuttingDown
+from s3proxy.errors import BadRequest, Busy, MethodNotAllowed, NotFound, RequestError, S3ProxyError, ShuttingDown
 from s3proxy.observe.log import request_id
 from s3proxy.service import Service
+from s3proxy.transfer.part import Withdrawn
 
 logger = logging.getLogger("s3proxy.access")
 
@@ -72,7 +74,9 @@ class Handler(RequestHandler):
         """No ETag of an answer's own text: ETags here are those of objects."""
 
     def answer(self, body: object, *, status: int = 200) -> None:
-        """Finish with a JSON answer, or with none when `body` is None."""
+        """Finish with a JSON answer, or with none when `body` is None; not when an answer was given already."""
+        if self._headers_written or self._finished:
+            return
         self.set_status(status)
         if body is not None:
             self.set_header("Content-Type", "application/json")
@@ -90,11 +94,24 @@ class Handler(RequestHandler):
         self.set_status(status)
         self.set_header("X-Error-Code", fault.code)
         self.set_header("Content-Type", "application/json")
-        if fault.retry_after is not None:
-            self.set_header("Retry-After", str(fault.retry_after))
+        if fault.retry_after is not None or status == 503:
+            self.set_header("Retry-After", str(fault.retry_after or Busy.retry_after))
         if status == 405:
             self.set_header("Allow", ", ".join(method for method in METHODS if self.serves(method)))
         self.write(dump({"detail": detail}))
+
+    def flush(self, include_footers: bool = False) -> Future[None]:
+        """Called by Tornado for every stretch of an answer."""
+        if self.service.traffic.draining and not self._headers_written:
+            self.set_header("Connection", "close")
+        return super().flush(include_footers)
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Called by Tornado for everything raised; with an answer under way, breaking off is all that is left."""
+        if self._headers_written:
+            self.break_off()
+        else:
+            super().send_error(status_code, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Called by Tornado for everything raised."""
@@ -103,7 +120,7 @@ class Handler(RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Called by Tornado for everything raised; only our bugs deserve a stack trace."""
-        if isinstance(value, S3ProxyError | HTTPError | StreamClosedError):
+        if isinstance(value, S3ProxyError | HTTPError | StreamClosedError | Withdrawn):
             return
         self.outcome = "internal_error"
         logger.error("unexpected error", exc_info=(typ, value, tb))
@@ -134,6 +151,7 @@ class Handler(RequestHandler):
 
     def on_connection_close(self) -> None:
         """Called by Tornado when the client left; instead of `on_finish`, or as well."""
+        super().on_connection_close()
         self.outcome = self.outcome or "client_closed"
         self._over()
 
@@ -158,7 +176,13 @@ class Handler(RequestHandler):
 
     def serves(self, method: str) -> bool:
         """Whether this call exists with `method`."""
-        return getattr(type(self), method.lower(), None) not in (None, RequestHandler._unimplemented_method)
+        return getattr(type(self), method.lower(), None) not in (None, Handler._unserved)
+
+    async def _unserved(self) -> None:
+        """A method that this call does not have."""
+        raise MethodNotAllowed
+
+    get = head = post = put = delete = patch = options = _unserved
 
 
 def _unforeseen(status: int) -> S3ProxyError:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable
 
+from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
 
-from s3proxy.errors import BadRequest, MethodNotAllowed, RequestTimeout, S3ProxyError
+from s3proxy.errors import BadRequest, MethodNotAllowed, RequestTimeout, S3ProxyError, ShuttingDown, TooLarge
 from s3proxy.handlers.base import Handler, logger
 from s3proxy.transfer.part import Withdrawn
+
+LINGER_SIZE = 256 * 1024 * 1024
+"""Bytes of a refused body that are read and dropped, at most."""
+
+DIGITS = re.compile(r"[0-9]+")
+MAX_DIGITS = 18
+"""Of a length in bytes; more than any object has."""
 
 
 class BodyHandler(Handler):
@@ -20,18 +29,26 @@ class BodyHandler(Handler):
     closing while the client still sends destroys an answer on its way (RFC 9112 section 9.6).
     """
 
+    refused = False
+
+    length: int | None = 0
+    """Bytes of the body; None when they come in chunks."""
+
+    _silence: asyncio.TimerHandle | None = None
+    _lingered = 0
+
     async def prepare(self) -> None:
         """Called by Tornado when the headers are in, before it sends `100 Continue`."""
-        self.refused = False
         self._heard = asyncio.get_running_loop().time()
-        self._silence: asyncio.TimerHandle | None = None
         await self._guard(self._begin())
-        if self.has_body and not self._finished and not self.closed:
+        if self.length != 0 and not self.refused and not self.closed:
             self._listen()
 
     async def data_received(self, chunk: bytes) -> None:
         """Called by Tornado with each chunk; the next is read when this returns."""
         self.received += len(chunk)
+        if self.refused:
+            self._linger(len(chunk))
         if self.refused or self.closed:
             return
         if self._silence is not None:
@@ -42,11 +59,16 @@ class BodyHandler(Handler):
             self._listen()
 
     async def _begin(self) -> None:
+        self.length = _declared_length(self.request)
+        self.check_method()
+        await self.begin()
+
+    def check_method(self) -> None:
+        """Refuse a method that this call does not have, and a body that it does not take."""
         if not self.serves(str(self.request.method)):
             raise MethodNotAllowed
-        if self.has_body and self.request.method not in ("PUT", "POST"):
+        if self.length != 0 and self.request.method not in ("PUT", "POST"):
             raise BadRequest("This call takes no body.")
-        await self.begin()
 
     async def begin(self) -> None:
         """The headers are in: refuse now what can be refused."""
@@ -57,15 +79,17 @@ class BodyHandler(Handler):
     async def ended(self) -> bool:
         """Called first by every method, when the body is complete: whether the request is over already."""
         self._hush()
-        if self.refused and not self._finished:
-            await self.finish()
+        if self.refused:
+            self.break_off()
         return self.refused or self.closed
 
-    @property
-    def has_body(self) -> bool:
-        """Whether a body is to come (RFC 9112 section 6.3)."""
-        headers = self.request.headers
-        return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
+    def stop(self) -> None:
+        """See `service.Request`. A body under way is refused like any other, so that its client reads why."""
+        if self.length == 0 or self._headers_written:
+            if not self.refused:
+                super().stop()
+        else:
+            self._stopping = asyncio.ensure_future(self.refuse(ShuttingDown()))
 
     def close_transfer(self) -> None:
         """See `Handler.close_transfer`."""
@@ -84,14 +108,14 @@ class BodyHandler(Handler):
 
     async def refuse(self, fault: S3ProxyError) -> None:
         """Answer now, then read and drop the rest of the body for a while, as nginx's `lingering_close` does."""
-        if self.closed or self._finished:
+        if self.refused or self.closed or self._finished:
             return
         self.refused = True
         self.close_transfer()
         self.clear()
         self.write_fault(fault)
         waits_for_continue = self.request.headers.get("Expect", "").lower() == "100-continue" and not self.received
-        if not self.has_body or waits_for_continue:
+        if self.length == 0 or waits_for_continue:
             await self.finish()
             return
         self.set_header("Connection", "close")
@@ -109,9 +133,8 @@ class BodyHandler(Handler):
         self._silence = loop.call_at(self._heard + self.service.limits.client_timeout, self._too_quiet)
 
     def _hush(self) -> None:
-        silence = getattr(self, "_silence", None)
-        if silence is not None:
-            silence.cancel()
+        if self._silence is not None:
+            self._silence.cancel()
 
     def _too_quiet(self) -> None:
         if not self.closed and not self._finished:
@@ -121,7 +144,34 @@ class BodyHandler(Handler):
             self.write_fault(RequestTimeout())
             self._hang_up()
 
+    def _linger(self, size: int) -> None:
+        """Count what is dropped of a refused body; enough is enough."""
+        self._lingered += size
+        if self._lingered > LINGER_SIZE:
+            self._hang_up()
+
     def _hang_up(self) -> None:
         """Finish; the connection closes, because the body was not read to its end."""
         if not self.closed and not self._finished:
             self.finish()
+
+
+def _declared_length(request: HTTPServerRequest) -> int | None:
+    """The bytes of the body, None when it is chunked (RFC 9112 section 6.3).
+
+    Raises `BadRequest` where two programs could find the body's end in two places, and `TooLarge` for more bytes than
+    any object has. Tornado refuses these as well, but later and without a word.
+    """
+    headers = request.headers
+    if "Transfer-Encoding" in headers:
+        chunked = headers["Transfer-Encoding"].lower() == "chunked"
+        if not chunked or "Content-Length" in headers or request.version == "HTTP/1.0":
+            raise BadRequest("The end of the body is ambiguous.")
+        return None
+    lengths = set(re.split(r",[ \t]*", headers.get("Content-Length", "0")))
+    length = lengths.pop()
+    if lengths or not DIGITS.fullmatch(length):
+        raise BadRequest("Content-Length is not a number.")
+    if len(length) > MAX_DIGITS:
+        raise TooLarge
+    return int(length)

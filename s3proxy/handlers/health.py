@@ -50,10 +50,6 @@ class ReadyHandler(BodyHandler):
 class UnknownHandler(BodyHandler):
     """Everything that is not a call of ours: 404, whatever the method."""
 
-    def serves(self, method: str) -> bool:
-        """No method is wrong where there is nothing."""
-        return True
-
-    async def begin(self) -> None:
-        """Refuse."""
+    def check_method(self) -> None:
+        """No method is wrong where there is nothing, and none is right."""
         raise NotFound

@@ -90,11 +90,10 @@ class ObjectHandler(DownloadHandler):
         if "Content-Range" in headers:
             # Storing a part as if it were the whole would destroy the object (RFC 9110 section 14.5).
             raise BadRequest("A PUT of a part of an object (Content-Range) is not possible.")
-        length = headers.get("Content-Length")
         return Destination(
             path=self.path,
             attributes=from_headers(headers, self.path.key),
-            size=None if "Transfer-Encoding" in headers else int(length or 0),
+            size=self.length,
             conditions=await self._write_conditions(),
             digests=ClientDigests.from_headers(headers),
         )

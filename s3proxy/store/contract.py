@@ -95,10 +95,12 @@ class Body(Protocol):
     """Bytes ready to be sent, read by one executor thread at a time, possibly more than once (retries rewind).
 
     `read` returns the next stretch, of a length the body chooses, at most as long as what remains; empty at the end.
+    `readinto` fills the buffer it is given as far as the stretch goes.
     """
 
     def __len__(self) -> int: ...
     def read(self, size: int = -1, /) -> bytes | memoryview: ...
+    def readinto(self, buffer: memoryview, /) -> int: ...
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
     def tell(self) -> int: ...
 
@@ -119,12 +121,16 @@ class ObjectStream(Protocol):
     async def read(self, size: int) -> bytes:
         """The next bytes, at most `size`; empty only when all `length` were read.
 
-        Raises `StoreBroken` or `StoreTimeout` when the connection breaks before that; what was read stays valid.
+        Raises `StoreBroken` or `StoreTimeout` when the connection breaks before that; what was read stays valid. A
+        stream that has to go on over another connection raises what `ObjectStore.open` with `if_match` does.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the connection at once, also with a read under way. Never blocks; may be called twice."""
+        """Let go of the connection at once, also with a read under way. Never blocks; may be called twice.
+
+        A read under way fails or ends early, and every later one raises `StoreBroken`.
+        """
         ...
 
 
@@ -142,7 +148,8 @@ class ObjectStore(Protocol):
     ) -> StoredObject:
         """Store a whole object in one request (S3: at most 5 GiB), replacing any other of that key.
 
-        Raises `BucketNotFound`, `StorePreconditionFailed`, `WriteConflict` and the general `StoreError`s.
+        Raises `BucketNotFound`, `StorePreconditionFailed` (for `if_match` also where there is no object),
+        `WriteConflict` and the general `StoreError`s.
         """
         ...
 
@@ -200,7 +207,7 @@ class ObjectStore(Protocol):
     ) -> Listing:
         """One page, in UTF-8 binary order, of at most `limit` (1 to 1,000) objects and prefixes together.
 
-        Raises `BucketNotFound`.
+        Raises `BucketNotFound`, and `BadRequest` for a cursor that is none of this store's.
         """
         ...
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -19,7 +20,15 @@ import boto3
 from botocore.config import Config
 from botocore.httpsession import get_cert_path
 
-from s3proxy.errors import BadRequest, ObjectNotFound, StoreBroken, StoreRefused, UploadNotFound
+from s3proxy.errors import (
+    BadRequest,
+    BucketNotFound,
+    ObjectNotFound,
+    StoreBroken,
+    StorePreconditionFailed,
+    StoreRefused,
+    UploadNotFound,
+)
 from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm
 from s3proxy.protocol.keys import ObjectPath
 from s3proxy.protocol.ranges import ByteRange, RangeRequest
@@ -45,6 +54,7 @@ from s3proxy.store.s3_fields import (
     read_checksum,
     read_info,
     read_span,
+    required,
     target,
     upload_target,
 )
@@ -159,15 +169,17 @@ class S3Store:
         """See `ObjectStore.put`."""
         if len(body) <= HEAD_SIZE and conditions == WriteConditions():
             headers = attribute_headers(attributes) | checksum_headers(checksum)
-            direct = await self._direct.put(path, headers, bytes(body.read()))
+            direct = await self._direct.put(path, headers, b"".join(iter(body.read, b"")))
             if direct is not None:
-                return StoredObject(direct.headers["etag"], read_checksum(direct.headers, self._options.checksum))
+                etag = required(direct.headers, "etag")
+                return StoredObject(etag, read_checksum(direct.headers, self._options.checksum))
             body.seek(0)
         arguments = (
             target(path) | attribute_arguments(attributes) | checksum_arguments(checksum) | self._conditions(conditions)
         )
-        answer = await self._run(self._writes, self._client.put_object, Body=body, **arguments)
-        return StoredObject(answer["ETag"], read_checksum(_headers(answer), self._options.checksum))
+        with _if_match(conditions):
+            answer = await self._run(self._writes, self._client.put_object, Body=body, **arguments)
+        return StoredObject(required(answer, "ETag"), read_checksum(_headers(answer), self._options.checksum))
 
     async def create_upload(self, path: ObjectPath, attributes: ObjectAttributes) -> MultipartUpload:
         """See `ObjectStore.create_upload`."""
@@ -175,7 +187,7 @@ class S3Store:
         if self._checksums:
             arguments |= {"ChecksumAlgorithm": self._options.checksum.upper(), "ChecksumType": "FULL_OBJECT"}
         answer = await self._run(self._calls, self._client.create_multipart_upload, **arguments)
-        return MultipartUpload(path, answer["UploadId"])
+        return MultipartUpload(path, required(answer, "UploadId"))
 
     async def put_part(
         self, upload: MultipartUpload, number: int, body: Body, *, checksum: Checksum | None = None
@@ -183,7 +195,7 @@ class S3Store:
         """See `ObjectStore.put_part`."""
         arguments = upload_target(upload) | checksum_arguments(checksum)
         answer = await self._run(self._writes, self._client.upload_part, PartNumber=number, Body=body, **arguments)
-        return CompletedPart(number, len(body), answer["ETag"], checksum)
+        return CompletedPart(number, len(body), required(answer, "ETag"), checksum)
 
     async def complete_upload(
         self,
@@ -199,21 +211,25 @@ class S3Store:
         if checksum is not None:
             arguments["ChecksumType"] = "FULL_OBJECT"
         listed = [{"PartNumber": part.number, "ETag": part.etag, **checksum_arguments(part.checksum)} for part in parts]
-        answer = await self._run(
-            self._calls,
-            self._completer.complete_multipart_upload,
-            MultipartUpload={"Parts": listed},
-            MpuObjectSize=size,
-            **arguments,
-        )
-        return StoredObject(answer["ETag"], read_checksum(_headers(answer), self._options.checksum))
+        with _if_match(conditions):
+            answer = await self._run(
+                self._calls,
+                self._completer.complete_multipart_upload,
+                MultipartUpload={"Parts": listed},
+                MpuObjectSize=size,
+                **arguments,
+            )
+        return StoredObject(required(answer, "ETag"), read_checksum(_headers(answer), self._options.checksum))
 
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """See `ObjectStore.abort_upload`."""
         try:
             await self._run(self._calls, self._client.abort_multipart_upload, **upload_target(upload))
+        except (UploadNotFound, BucketNotFound):
+            return
+        try:
             await self._run(self._calls, self._client.list_parts, MaxParts=1, **upload_target(upload))
-        except UploadNotFound:
+        except (UploadNotFound, BucketNotFound):
             return
         except StoreRefused as refusal:
             if refusal.reason != "AccessDenied":
@@ -267,7 +283,11 @@ class S3Store:
 
     async def open_body(self, path: ObjectPath, byte_range: ByteRange, etag: str) -> Any:
         """A connection that sends `byte_range` of the version `etag`. For `S3Stream` only."""
-        return (await self._run(self._reads, self._open, path, byte_range, etag)).body
+        opening = await self._run(self._reads, self._open, path, byte_range, etag)
+        if opening.first != byte_range.first or opening.info.etag != etag:
+            opening.body.close()
+            raise StoreBroken(reason="RangeIgnored")
+        return opening.body
 
     async def read_body(self, body: Any, size: int) -> bytes:
         """At most `size` of the next bytes on a connection. For `S3Stream` only."""
@@ -331,6 +351,17 @@ def _headers(answer: Mapping[str, Any]) -> Mapping[str, str]:
     """An answer's HTTP headers, names in lower case."""
     headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
     return headers
+
+
+@contextmanager
+def _if_match(conditions: WriteConditions) -> Iterator[None]:
+    """Where there is no object, S3 answers `If-Match` with 404; the contract and RFC 9110 say it does not hold."""
+    try:
+        yield
+    except ObjectNotFound as fault:
+        if conditions.if_match is None:
+            raise
+        raise StorePreconditionFailed(reason=fault.reason, ambiguous=fault.ambiguous) from None
 
 
 def _send_without_asking(params: dict[str, Any], **_: Any) -> None:

@@ -1,8 +1,9 @@
 """Small objects without a thread: GET and PUT signed by botocore and sent from the event loop.
 
 A boto3 call costs about a millisecond of CPU, most of it in making the request, and a thread to run in. For an object
-of a few KiB that is most of the price. This module does the plain case and nothing else: whatever is not a plain success
-(`None` here) is left to boto3, with its retries, redirects and error texts. So it may only send what may be sent twice.
+of a few KiB that is most of the price. This module does the plain case and nothing else: whatever is not a plain
+success (`None` here) is left to boto3, with its retries, redirects and error texts. So it may only send what may be
+sent twice.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from s3proxy.protocol.keys import ObjectPath
 
 IDLE_SECONDS = 4.0
 """How long an idle connection is kept; S3 closes its end after about five seconds."""
+
+LARGEST_ANSWER = 1024 * 1024
+"""Bytes of an answer taken into memory; a store that sends more has ignored the range it was asked for."""
 
 MAX_BUCKETS = 1_000
 """Buckets whose address is remembered."""
@@ -91,12 +95,15 @@ class DirectCalls:
             async with self._open_session().request(
                 method, URL(url, encoded=True), headers=dict(request.headers), data=body, allow_redirects=False
             ) as answer:
+                good = answer.status in (200, 206)
+                if good and (answer.content_length is None or answer.content_length > LARGEST_ANSWER):
+                    return None
                 content = await answer.read()
         except TimeoutError:
             raise StoreTimeout(reason="ReadTimeout", ambiguous=True) from None
         except (aiohttp.ClientError, OSError):
             return None
-        if answer.status not in (200, 206):
+        if not good:
             return None
         return DirectAnswer({name.lower(): value for name, value in answer.headers.items()}, content)
 

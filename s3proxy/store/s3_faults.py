@@ -12,6 +12,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from s3proxy import errors
@@ -48,7 +49,7 @@ BY_STATUS: dict[int, type[errors.StoreError]] = {
 }
 """By HTTP status, where the code says nothing: an answer to HEAD has no body to hold one."""
 
-FAULTS = (ClientError, BotoCoreError, HTTPError, OSError, ValueError)
+FAULTS = (ClientError, BotoCoreError, ResponseParserError, HTTPError, OSError, ValueError)
 """All that a call or a read can raise; `ValueError` is a read of a response that was closed meanwhile."""
 
 
@@ -61,11 +62,12 @@ def translate(fault: Exception) -> errors.StoreError:
     if isinstance(fault, ParamValidationError):
         return errors.StoreRefused(reason="InvalidRequest")
     if isinstance(fault, ConnectTimeoutError):
-        return errors.StoreTimeout(reason="ConnectTimeout")
+        # Of the last try; the answer to one before it may have been lost.
+        return errors.StoreTimeout(reason="ConnectTimeout", ambiguous=True)
     if isinstance(fault, ReadTimeoutError):
         return errors.StoreTimeout(reason="ReadTimeout", ambiguous=True)
     if isinstance(fault, EndpointConnectionError):
-        return errors.StoreBroken(reason="ConnectionRefused")
+        return errors.StoreBroken(reason="ConnectionRefused", ambiguous=True)
     return errors.StoreBroken(reason="ConnectionBroken", ambiguous=True)
 
 

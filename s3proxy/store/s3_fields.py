@@ -7,6 +7,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from s3proxy.errors import StoreBroken
 from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm
 from s3proxy.protocol.keys import ObjectPath
 from s3proxy.store.contract import MultipartUpload, ObjectAttributes, ObjectInfo
@@ -64,10 +65,14 @@ def read_checksum(headers: Mapping[str, str], algorithm: ChecksumAlgorithm) -> C
 
 def read_info(headers: Mapping[str, str], size: int, algorithm: ChecksumAlgorithm) -> ObjectInfo:
     """The object of `size` bytes that an answer's headers (lower case) describe."""
+    try:
+        last_modified = parsedate_to_datetime(required(headers, "last-modified")).astimezone(UTC)
+    except ValueError:
+        raise nonsense() from None
     return ObjectInfo(
         size=size,
-        etag=headers["etag"],
-        last_modified=parsedate_to_datetime(headers["last-modified"]).astimezone(UTC),
+        etag=required(headers, "etag"),
+        last_modified=last_modified,
         attributes=ObjectAttributes(
             **{name: headers.get(name.replace("_", "-")) for name in ATTRIBUTES},
             metadata={name[len(METADATA) :]: value for name, value in headers.items() if name.startswith(METADATA)},
@@ -81,4 +86,20 @@ def read_span(headers: Mapping[str, str], length: int) -> tuple[int, int]:
     if "content-range" not in headers:
         return 0, length
     span, _, size = headers["content-range"].removeprefix("bytes ").partition("/")
-    return int(span.partition("-")[0]), int(size)
+    try:
+        return int(span.partition("-")[0]), int(size)
+    except ValueError:
+        raise nonsense() from None
+
+
+def required(answer: Mapping[str, Any], name: str) -> str:
+    """A field that S3 never leaves out."""
+    value = answer.get(name)
+    if not value:
+        raise nonsense()
+    return str(value)
+
+
+def nonsense() -> StoreBroken:
+    """What is not S3 answered: a gateway, a captive portal, a wrong endpoint."""
+    return StoreBroken(reason="BadAnswer", ambiguous=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from s3proxy.errors import StoreBroken
 from s3proxy.protocol.keys import ObjectPath
 from s3proxy.protocol.ranges import ByteRange
 from s3proxy.store.contract import ObjectInfo
@@ -53,6 +54,7 @@ class S3Stream:
 
     async def read(self, size: int) -> bytes:
         """See `ObjectStream.read`."""
+        self._check_open()
         if self._head:
             data, self._head = self._head[:size], self._head[size:]
             self._next += len(data)
@@ -84,3 +86,7 @@ class S3Stream:
             self._body._raw_stream.shutdown()
         else:
             self._body.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreBroken(reason="closed")

@@ -11,6 +11,7 @@ Two ideas keep the bound hard and the cost low:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 from collections import OrderedDict, deque
 from typing import Protocol
@@ -84,7 +85,8 @@ class MemoryBudget:
             if ready.done() and not ready.cancelled():
                 self.give(size)
             else:
-                self._waiting.remove((size, ready))
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove((size, ready))
                 self._serve()
             if isinstance(stop, TimeoutError):
                 raise Busy from None
@@ -131,11 +133,12 @@ class MemoryBudget:
     def _serve(self) -> None:
         while self._waiting:
             size, ready = self._waiting[0]
-            if not self._grant(size):
-                self._reclaim()
-                return
+            if not ready.cancelled():  # By a task that has yet to leave the line.
+                if not self._grant(size):
+                    self._reclaim()
+                    return
+                ready.set_result(None)
             self._waiting.popleft()
-            ready.set_result(None)
 
     def _reclaim(self) -> None:
         if self._filling and (self._reclaiming is None or self._reclaiming.done()):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from s3proxy.errors import StoreError
 from s3proxy.store.contract import MultipartUpload, ObjectStore
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +28,15 @@ class Cleanup:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.failed = 0
 
-    def start(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work` on its own; `wait` knows of it."""
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` on its own, whatever becomes of the request; `wait` knows of it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def abort(self, upload: MultipartUpload) -> None:
         """Abort `upload`, again and again until it is gone. Does not raise."""

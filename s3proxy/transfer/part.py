@@ -36,11 +36,16 @@ class PartBody:
 
     def read(self, size: int = -1, /) -> bytes | memoryview:
         """The next stretch; empty at the end. Raises `Withdrawn` after `withdraw`."""
-        if self._withdrawn:
-            raise Withdrawn
-        data = self._stretch(self._offset) if self._offset < self._size else b""
+        data = self._next()
         self._offset += len(data)
         return data
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """The same into `buffer`, as far as it goes; awscrt asks for this when it hashes a body to sign it."""
+        data = self._next()[: len(buffer)]
+        buffer[: len(data)] = data
+        self._offset += len(data)
+        return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Move as `io.IOBase.seek` does."""
@@ -54,6 +59,11 @@ class PartBody:
     def withdraw(self) -> None:
         """Make a sending thread stop at its next stretch, so that an abort does not wait for a slow network."""
         self._withdrawn = True
+
+    def _next(self) -> bytes | memoryview:
+        if self._withdrawn:
+            raise Withdrawn
+        return self._stretch(self._offset) if self._offset < self._size else b""
 
 
 class Part:
@@ -118,7 +128,7 @@ class Part:
     async def spool(self) -> None:
         """Move the bytes to a file and give the memory back; stay in memory when the disk does not take them."""
         async with self._disk:
-            if self._gone() or self._sealed is not None:
+            if self._settled():
                 return
             try:
                 file = self._spool.create()
@@ -132,7 +142,7 @@ class Part:
                 file.close()
                 logger.warning("spool is full; a slow upload stays in memory")
                 return
-            if self._gone():  # Released while the thread wrote.
+            if self._settled():  # Released or sealed while the thread wrote.
                 file.close()
                 return
             self._file = file
@@ -145,13 +155,15 @@ class Part:
         self._released = True
         self._budget.unwatch(self)
         if self._sealed is not None:
+            self._sealed.withdraw()
             self._budget.in_flight -= self.granted
         if self._file is not None:
             self._file.close()
         self._drop_memory()
 
-    def _gone(self) -> bool:
-        return self._released
+    def _settled(self) -> bool:
+        """Whether the bytes are to stay where they are."""
+        return self._released or self._sealed is not None
 
     @property
     def _room(self) -> int:
@@ -186,7 +198,12 @@ class Part:
             if self._released or self._file is None:
                 return 0
             self._file.reserve(len(data))
-            await asyncio.get_running_loop().run_in_executor(None, self._file.write, data)
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, self._file.write, data)
+            except S3ProxyError:
+                if self._settled():
+                    raise Withdrawn from None
+                raise
         self.checksum.update(data)
         self.size += len(data)
         return len(data)

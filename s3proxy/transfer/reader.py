@@ -224,7 +224,7 @@ class _Fetch:
     async def _run(self) -> None:
         try:
             while not self._span.done:
-                while self._held and self._held + self._chunk_size > self._granted:
+                while self._held + min(self._chunk_size, self._span.left) > self._granted:
                     await self._change()
                 data = await self._span.read(self._chunk_size)
                 self._chunks.append(data)
@@ -257,6 +257,11 @@ class _Span:
     def done(self) -> bool:
         """Whether all was read."""
         return self._next >= self._end
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to be read."""
+        return self._end - self._next
 
     def shorten(self, size: int) -> int:
         """End `size` bytes from here, no less than a read under way may bring; returns where."""
@@ -294,7 +299,11 @@ class _Span:
             self._stream = await self._downloads.store.open(
                 self._path, byte_range=ByteRange(self._next, self._end - 1), if_match=self._etag
             )
-        data = await self._stream.read(min(size, self._end - self._next))
+            if self._stream.info.etag != self._etag:
+                raise StorePreconditionFailed
+            if self._stream.first != self._next:
+                raise StoreBroken(reason="RangeIgnored")
+        data = await self._stream.read(min(size, self.left))
         if not data:
             raise StoreBroken
         return data

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from s3proxy.errors import Busy
@@ -19,6 +22,9 @@ class SpoolFile:
         self._spool = spool
         self._file = tempfile.TemporaryFile(dir=spool.directory, buffering=0)  # noqa: SIM115 - closed by close()
         self._reserved = 0
+        self._lock = threading.Lock()
+        self._users = 0
+        self._closed = False
         self.size = 0
 
     def reserve(self, size: int) -> None:
@@ -27,27 +33,48 @@ class SpoolFile:
         self._reserved += size
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append. Raises `Busy` when the disk is full or broken; the size is then unchanged."""
+        """Append. Raises `Busy` when the disk is full or broken, or the file closed; the size is then unchanged."""
         view = memoryview(data)
         offset = self.size
-        try:
+        with self._descriptor() as descriptor:
             while view:
-                written = os.pwrite(self._file.fileno(), view, offset)
+                written = os.pwrite(descriptor, view, offset)
                 offset += written
                 view = view[written:]
-        except OSError:
-            raise Busy from None
         self.size = offset
 
     def read(self, size: int, offset: int) -> bytes:
-        """At most `size` bytes from `offset`."""
-        return os.pread(self._file.fileno(), size, offset)
+        """At most `size` bytes from `offset`. Raises `Busy` when the disk is broken or the file closed."""
+        with self._descriptor() as descriptor:
+            return os.pread(descriptor, size, offset)
 
     def close(self) -> None:
-        """Give the disk space back. May be called twice."""
-        self._file.close()
+        """Give the disk space back, once no thread uses the file. Never blocks for it; may be called twice."""
+        with self._lock:
+            self._closed = True
+            self._close_unused()
         self._spool.release(self._reserved)
         self._reserved = 0
+
+    @contextmanager
+    def _descriptor(self) -> Iterator[int]:
+        """The file's descriptor, which means this file until the block ends: a closed one soon means another."""
+        with self._lock:
+            if self._closed:
+                raise Busy
+            self._users += 1
+        try:
+            yield self._file.fileno()
+        except OSError:
+            raise Busy from None
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._closed and not self._users:
+            self._file.close()
 
 
 class Spool:

@@ -100,7 +100,11 @@ class Uploads:
         """
         writer = ObjectWriter(self, destination)
         if writer.plan.multipart_at_once:
-            await writer.create()
+            try:
+                await writer.create()
+            except BaseException:
+                writer.abort()
+                raise
         return writer
 
     def part(self, capacity: int) -> Part:
@@ -153,7 +157,7 @@ class ObjectWriter:
                 self._part = self._uploads.part(self.plan.size_of(self._number + 1))
                 self._number += 1
             if self._part.full:
-                await self._send()
+                await self._send(self._part)
             else:
                 taken = await self._part.append(view)
                 self.size += taken
@@ -163,11 +167,18 @@ class ObjectWriter:
         """Make the object appear, whole and verified.
 
         Raises `ChecksumMismatch`, the conditions' `StorePreconditionFailed`, and any other `StoreError`; the upload
-        is then aborted. An answer that leaves open whether the store committed is settled by looking.
+        is then aborted. An answer that leaves open whether the store committed is settled by looking. Goes on when
+        the caller is cancelled.
         """
-        self._check()
+        if self.state is not State.OPEN:
+            raise Withdrawn
         self.state = State.COMMITTING
+        return await asyncio.shield(self._uploads.cleanup.start(self._commit()))
+
+    async def _commit(self) -> Receipt:
         try:
+            if self._failure is not None:
+                raise self._failure
             if self.destination.size not in (None, self.size):
                 raise BadRequest("The body is shorter than its declared length. Nothing was stored.")
             self.destination.digests.verify()
@@ -197,14 +208,16 @@ class ObjectWriter:
         if self._failure is not None:
             raise self._failure
 
-    async def _send(self) -> None:
-        """Seal the part and put it on its way, waiting for a place in the window. The part stays ours until then."""
+    async def _send(self, part: Part) -> None:
+        """Seal `part` and put it on its way, waiting for a place in the window. It stays `_part` until then."""
         await self.create()
-        while self._part is not None and not self._has_room(self._part.size):
+        while self.state is not State.ABORTED and not self._has_room(part.size):
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
-        if self._part is None or self._failure is not None:
-            raise self._failure or Withdrawn
-        part, self._part = self._part, None
+        if self.state is State.ABORTED:
+            raise Withdrawn
+        if self._failure is not None:
+            raise self._failure
+        self._part = None
         body = part.seal()
         self._checksum.extend(part.checksum)
         task = asyncio.create_task(self._put_part(self._number, part, body))
@@ -244,12 +257,14 @@ class ObjectWriter:
     async def _complete(self) -> Receipt:
         upload = await self.create()
         if self._part is not None:
-            await self._send()
+            await self._send(self._part)
         if self._sending:
             await asyncio.wait(self._sending)
         if self._failure is not None:
             raise self._failure
         parts = sorted(self._parts, key=lambda part: part.number)
+        if len(parts) != self._number:
+            raise StoreBroken("A part of the upload was lost. Nothing was stored.", reason="PartLost")
         checksum = self._checksum.checksum
         try:
             stored = await self._uploads.store.complete_upload(

@@ -1,0 +1,1 @@
+"""Tests: what each part promises, shown by running it."""

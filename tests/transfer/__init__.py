@@ -1,0 +1,1 @@
+"""Bytes in motion, against stores in memory and with the clock in our hands."""

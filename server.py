@@ -68,8 +68,8 @@ def build_service(settings: Settings) -> Service:
     spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
     cleanup = Cleanup(store)
     part_size = settings.upload_multipart_chunk_size * MIB
-    # One upload holds the part being filled and those on their way, in memory or on disk.
-    held = (budget.size + spool.limit) // (settings.upload_window + 1)
+    # One upload holds a large part while it fills and another on its way, in memory or on disk.
+    held = (budget.size + spool.limit) // 2
     put_limit = settings.upload_multipart_limit_mb * MIB
     policy = PartPolicy(
         part_size=part_size,

@@ -8,6 +8,7 @@ import random
 import zlib
 
 from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm, RunningChecksum
+from s3proxy.store.contract import ObjectStream
 
 
 class BytesBody:
@@ -60,3 +61,9 @@ def crc32_of(data: bytes) -> Checksum:
 def pattern(size: int, seed: int = 0) -> bytes:
     """Bytes in which no stretch is like another, so that none can be left out or doubled unseen."""
     return random.Random(seed).randbytes(size)
+
+
+async def read_some(stream: ObjectStream, size: int) -> bytes:
+    """The next bytes of `stream`, at most `size`."""
+    buffer = bytearray(size)
+    return bytes(buffer[: await stream.readinto(memoryview(buffer))])

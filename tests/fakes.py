@@ -400,15 +400,16 @@ class MemoryStream:
         """Whether it still holds a connection."""
         return not self._closed and self._offset < self.length
 
-    async def read(self, size: int) -> bytes:
-        """See `ObjectStream.read`."""
+    async def readinto(self, buffer: memoryview) -> int:
+        """See `ObjectStream.readinto`."""
         self._store.calls["read"] += 1
         await asyncio.sleep(0)
         if self._closed:
             raise StoreBroken(reason="ConnectionBroken", ambiguous=True)
-        data = self._data[self._offset : self._offset + size]
+        data = self._data[self._offset : self._offset + len(buffer)]
+        buffer[: len(data)] = data
         self._offset += len(data)
-        return data
+        return len(data)
 
     def close(self) -> None:
         """See `ObjectStream.close`."""
@@ -599,10 +600,10 @@ class FaultyStream:
         self._offset = stream.first
         self._closed = asyncio.Event()
 
-    async def read(self, size: int) -> bytes:
-        """See `ObjectStream.read`."""
+    async def readinto(self, buffer: memoryview) -> int:
+        """See `ObjectStream.readinto`."""
         # As a thread that is woken when its connection closes.
-        reading = asyncio.ensure_future(self._store._call("read", self._read, size))
+        reading = asyncio.ensure_future(self._store._call("read", self._readinto, buffer))
         closing = asyncio.ensure_future(self._closed.wait())
         try:
             await asyncio.wait([reading, closing], return_when=asyncio.FIRST_COMPLETED)
@@ -613,17 +614,17 @@ class FaultyStream:
             reading.cancel()
             closing.cancel()
 
-    async def _read(self, size: int) -> bytes:
+    async def _readinto(self, buffer: memoryview) -> int:
         coming = self._store._next_break(self._offset)
         if coming is not None and coming.offset == self._offset:
             coming.times -= 1
             await coming.what.strike()
             coming = self._store._next_break(self._offset)
         if coming is not None and coming.offset > self._offset:
-            size = min(size, coming.offset - self._offset)
-        data = await self._stream.read(size)
-        self._offset += len(data)
-        return data
+            buffer = buffer[: coming.offset - self._offset]
+        size = await self._stream.readinto(buffer)
+        self._offset += size
+        return size
 
     def close(self) -> None:
         """See `ObjectStream.close`."""

@@ -118,11 +118,12 @@ class ObjectStream(Protocol):
     @property
     def length(self) -> int: ...
 
-    async def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`; empty only when all `length` were read.
+    async def readinto(self, buffer: memoryview) -> int:
+        """Fill the front of `buffer` with the next bytes; returns how many, 0 only when all `length` were read.
 
-        Raises `StoreBroken` or `StoreTimeout` when the connection breaks before that; what was read stays valid. A
-        stream that has to go on over another connection raises what `ObjectStore.open` with `if_match` does.
+        A caller that is cancelled leaves the buffer to the store, which may still be writing into it. Raises
+        `StoreBroken` or `StoreTimeout` when the connection breaks; what was read before stays valid. A stream that has
+        to go on over another connection raises what `ObjectStore.open` with `if_match` does.
         """
         ...
 

@@ -58,7 +58,7 @@ from s3proxy.store.s3_fields import (
     target,
     upload_target,
 )
-from s3proxy.store.s3_stream import Opening, S3Stream
+from s3proxy.store.s3_stream import Opening, S3Stream, fill
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -289,9 +289,9 @@ class S3Store:
             raise StoreBroken(reason="RangeIgnored")
         return opening.body
 
-    async def read_body(self, body: Any, size: int) -> bytes:
-        """At most `size` of the next bytes on a connection. For `S3Stream` only."""
-        return await self._run(self._reads, body.read, size)
+    async def fill(self, body: Any, buffer: memoryview) -> int:
+        """Fill `buffer` from a connection; returns how many bytes, fewer only at the end. For `S3Stream` only."""
+        return await self._run(self._reads, fill, body, buffer)
 
     async def delete(self, path: ObjectPath) -> None:
         """See `ObjectStore.delete`."""

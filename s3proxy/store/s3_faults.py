@@ -64,7 +64,7 @@ def translate(fault: Exception) -> errors.StoreError:
     if isinstance(fault, ConnectTimeoutError):
         # Of the last try; the answer to one before it may have been lost.
         return errors.StoreTimeout(reason="ConnectTimeout", ambiguous=True)
-    if isinstance(fault, ReadTimeoutError):
+    if isinstance(fault, ReadTimeoutError | TimeoutError):
         return errors.StoreTimeout(reason="ReadTimeout", ambiguous=True)
     if isinstance(fault, EndpointConnectionError):
         return errors.StoreBroken(reason="ConnectionRefused", ambiguous=True)

@@ -29,8 +29,8 @@ class Connections(Protocol):
         """A connection that sends `byte_range` of the version `etag`."""
         ...
 
-    async def read_body(self, body: Any, size: int) -> bytes:
-        """At most `size` of the next bytes on a connection."""
+    async def fill(self, body: Any, buffer: memoryview) -> int:
+        """Fill `buffer` from a connection; returns how many bytes, fewer only at the end."""
         ...
 
 
@@ -52,27 +52,31 @@ class S3Stream:
         self._busy = False
         self._closed = False
 
-    async def read(self, size: int) -> bytes:
-        """See `ObjectStream.read`."""
+    async def readinto(self, buffer: memoryview) -> int:
+        """See `ObjectStream.readinto`."""
         self._check_open()
-        if self._head:
-            data, self._head = self._head[:size], self._head[size:]
-            self._next += len(data)
-            return data
         last = self.first + self.length - 1
         if self._next > last:
-            return b""
+            return 0
+        if self._head:
+            size = min(len(self._head), len(buffer))
+            buffer[:size] = self._head[:size]
+            self._head = self._head[size:]
+            self._next += size
+            return size
         self._busy = True
         try:
             if self._body is None:
                 self._body = await self._store.open_body(self._path, ByteRange(self._next, last), self.info.etag)
-            data = await self._store.read_body(self._body, size)
+            size = await self._store.fill(self._body, buffer)
         finally:
             self._busy = False
             if self._closed and self._body is not None:
                 self._body.close()
-        self._next += len(data)
-        return data
+        if not size and len(buffer):
+            raise StoreBroken(reason="ConnectionBroken")
+        self._next += size
+        return size
 
     def close(self) -> None:
         """See `ObjectStream.close`."""
@@ -90,3 +94,16 @@ class S3Stream:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreBroken(reason="closed")
+
+
+def fill(body: Any, buffer: memoryview) -> int:
+    """Read from a boto3 body into `buffer`, blocking; returns how many bytes, fewer than fit only at the end.
+
+    boto3 and urllib3 only give fresh `bytes`, and a fresh MiB costs more in page faults than in reading. The response
+    of the standard library underneath them reads into memory that is there already.
+    """
+    response = body._raw_stream
+    size: int = response._fp.readinto(buffer)
+    if response._fp.isclosed():
+        response.release_conn()  # urllib3 would, at the end of its own read.
+    return size

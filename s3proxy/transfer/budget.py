@@ -21,6 +21,9 @@ from s3proxy.errors import Busy
 BLOCK_SIZE = 256 * 1024
 """Bytes of one block: large enough for one system call to carry, small enough for a thousand slow clients."""
 
+RECYCLED_SIZE = 64 * 1024
+"""Bytes below which the system's own allocator does as well."""
+
 PATIENCE = 1.0
 """Seconds a request for memory waits for parts on their way to the store before slow uploads are spooled."""
 
@@ -51,7 +54,8 @@ class MemoryBudget:
         self.size = size
         self.granted = 0
         self.in_flight = 0
-        self._idle: list[memoryview] = []
+        self._idle: dict[int, list[memoryview]] = {}
+        self._idle_size = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._filling: OrderedDict[Spoolable, None] = OrderedDict()
         self._reclaiming: asyncio.Task[None] | None = None
@@ -101,19 +105,31 @@ class MemoryBudget:
         self.granted -= size
         self._serve()
 
-    def block(self) -> memoryview:
-        """A block of `BLOCK_SIZE` writable bytes with unspecified contents, to be filled under a grant."""
-        return self._idle.pop() if self._idle else memoryview(mmap.mmap(-1, BLOCK_SIZE))
+    def block(self, size: int = BLOCK_SIZE) -> memoryview:
+        """`size` writable bytes with unspecified contents, to be filled under a grant.
 
-    def recycle(self, block: memoryview) -> None:
-        """Hand a block back, before its grant is given back."""
-        self._idle.append(block)
+        Multiples of `RECYCLED_SIZE` come from the idle blocks if one fits, and may be recycled.
+        """
+        if size % RECYCLED_SIZE:
+            return memoryview(bytearray(size))
+        idle = self._idle.get(size)
+        if idle:
+            self._idle_size -= size
+            return idle.pop()
+        return memoryview(mmap.mmap(-1, size))
+
+    def recycle(self, view: memoryview) -> None:
+        """Hand the block under `view` back, before its grant is given back."""
+        if isinstance(view.obj, mmap.mmap):
+            block = memoryview(view.obj)
+            self._idle.setdefault(len(block), []).append(block)
+            self._idle_size += len(block)
 
     def trim(self) -> None:
         """Give idle blocks that no longer fit beside the grants back to the system."""
-        room = self.size - self.granted
-        while self._idle and len(self._idle) * BLOCK_SIZE > room:
-            self._idle.pop()
+        for idle in self._idle.values():
+            while idle and self._idle_size + self.granted > self.size:
+                self._idle_size -= len(idle.pop())
 
     def watch(self, part: Spoolable) -> None:
         """From now on `part` may be asked to move to disk, the longest watched first."""

@@ -185,8 +185,7 @@ class Part:
     def _fill(self, data: memoryview) -> int:
         start = self.size % BLOCK_SIZE
         if start == 0:
-            small = self.capacity < BLOCK_SIZE
-            self._blocks.append(memoryview(bytearray(self.capacity)) if small else self._budget.block())
+            self._blocks.append(self._budget.block(min(BLOCK_SIZE, self.capacity)))
         data = data[: min(BLOCK_SIZE - start, self._room - self.size)]
         self._blocks[-1][start : start + len(data)] = data
         self.checksum.update(data)
@@ -213,9 +212,8 @@ class Part:
         return [stretch(offset) for offset in range(0, self.size, BLOCK_SIZE)]
 
     def _drop_memory(self) -> None:
-        if self.granted >= BLOCK_SIZE:
-            for block in self._blocks:
-                self._budget.recycle(block)
+        for block in self._blocks:
+            self._budget.recycle(block)
         self._blocks = []
         granted, self.granted = self.granted, 0
         self._budget.give(granted)

@@ -1,7 +1,7 @@
 """One download: bytes in order, from one connection to the store or from several ranges side by side.
 
 A download begins on the connection its first answer came on. While the client is faster than that connection, the
-window of ranges fetched ahead doubles; while the store is faster, it halves, down to the one connection.
+window of ranges fetched ahead grows; while the store is faster, it halves, down to the one connection.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ PRESSED_CHUNK_SIZE = 64 * 1024
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 """Seconds between resumes that bring no progress, doubling."""
+
+GROWTH = 4
+"""How many times wider the window becomes while the store is the slower side."""
 
 FASTER = 3
 """How many times longer one side must keep the other waiting before the window changes."""
@@ -85,16 +88,16 @@ class ObjectReader:
         self._fetches: deque[_Fetch] = deque()
         self._pace = _Pace(downloads.window)
 
-    async def read(self) -> bytes:
-        """The next bytes; empty at the end.
+    async def read(self) -> memoryview:
+        """The next bytes, valid until the next call; empty at the end.
 
         Raises `ObjectChanged` when the store has another version by now, and the `StoreError` that remains when
-        `Downloads.resumes` fresh starts in a row brought nothing. What was read before stays valid.
+        `Downloads.resumes` fresh starts in a row brought nothing.
         """
         if self._fetches and self._fetches[0].drained:
             self._fetches.popleft().close()
         if self._next == self._end:
-            return b""
+            return memoryview(b"")
         if not self._fetches:
             await self._begin()
         self._pace.client_done()
@@ -170,7 +173,7 @@ class _Pace:
         if self._bytes < range_size:
             return False
         if self._store > FASTER * self._client:
-            self.window = min(self.window * 2, self._widest)
+            self.window = min(self.window * GROWTH, self._widest)
         elif self._client > FASTER * self._store:
             self.window = max(self.window // 2, 1)
         self._client = self._store = 0.0
@@ -186,7 +189,8 @@ class _Fetch:
         self._budget = budget
         self._granted = granted
         self._chunk_size = chunk_size
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[memoryview] = deque()
+        self._taken: memoryview | None = None
         self._held = 0
         self._fault: StoreError | None = None
         self._changed = asyncio.Event()
@@ -201,16 +205,15 @@ class _Fetch:
         """End the span about `size` bytes from here; returns where."""
         return self._span.shorten(size)
 
-    async def take(self) -> bytes:
-        """The next chunk, counted as held until the one after it is taken."""
+    async def take(self) -> memoryview:
+        """The next chunk, valid until the one after it is asked for."""
+        self._recycle()
         while not self._chunks:
             if self._fault is not None:
                 raise self._fault
             await self._change()
-        data = self._chunks.popleft()
-        self._held = sum(map(len, self._chunks)) + len(data)
-        self._changed.set()
-        return data
+        self._taken = self._chunks.popleft()
+        return self._taken
 
     def close(self) -> None:
         """Stop fetching and give the memory back; who waits in `take` gets `StoreBroken`."""
@@ -218,6 +221,7 @@ class _Fetch:
         self._changed.set()
         self._task.cancel()
         self._span.close()
+        self._recycle()
         self._budget.give(self._granted)
         self._granted = 0
 
@@ -226,12 +230,21 @@ class _Fetch:
             while not self._span.done:
                 while self._held + min(self._chunk_size, self._span.left) > self._granted:
                     await self._change()
-                data = await self._span.read(self._chunk_size)
-                self._chunks.append(data)
-                self._held += len(data)
+                # Lost when this is cancelled, not recycled: a thread may still be writing into it.
+                buffer = self._budget.block(min(self._chunk_size, self._span.left))
+                size = await self._span.readinto(buffer)
+                self._chunks.append(buffer[:size])
+                self._held += size
                 self._changed.set()
         except StoreError as fault:
             self._fault = fault
+            self._changed.set()
+
+    def _recycle(self) -> None:
+        if self._taken is not None:
+            self._held -= len(self._taken)
+            self._budget.recycle(self._taken)
+            self._taken = None
             self._changed.set()
 
     async def _change(self) -> None:
@@ -268,11 +281,14 @@ class _Span:
         self._end = min(self._end, self._next + size)
         return self._end
 
-    async def read(self, size: int) -> bytes:
-        """At most `size` of the next bytes, at least one. Resumes are spent only while they bring nothing."""
+    async def readinto(self, buffer: memoryview) -> int:
+        """Fill the front of `buffer`; returns how many bytes, at least one.
+
+        Resumes are spent only while they bring nothing.
+        """
         while True:
             try:
-                data = await self._attempt(size)
+                size = await self._attempt(buffer)
             except (StoreBroken, StoreTimeout, StoreThrottled):
                 self.close()
                 if self._resumes == self._downloads.resumes:
@@ -282,11 +298,11 @@ class _Span:
             except (StorePreconditionFailed, ObjectNotFound):
                 raise ObjectChanged from None
             else:
-                self._next += len(data)
+                self._next += size
                 self._resumes = 0
                 if self.done:
                     self.close()
-                return data
+                return size
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -294,16 +310,31 @@ class _Span:
             self._stream.close()
             self._stream = None
 
-    async def _attempt(self, size: int) -> bytes:
+    async def _open(self) -> ObjectStream:
+        byte_range = ByteRange(self._next, self._end - 1)
+        opening = asyncio.ensure_future(
+            self._downloads.store.open(self._path, byte_range=byte_range, if_match=self._etag)
+        )
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The store answers nevertheless, and that connection must be let go of too.
+            opening.add_done_callback(_close_stream)
+            raise
+
+    async def _attempt(self, buffer: memoryview) -> int:
         if self._stream is None:
-            self._stream = await self._downloads.store.open(
-                self._path, byte_range=ByteRange(self._next, self._end - 1), if_match=self._etag
-            )
+            self._stream = await self._open()
             if self._stream.info.etag != self._etag:
                 raise StorePreconditionFailed
             if self._stream.first != self._next:
                 raise StoreBroken(reason="RangeIgnored")
-        data = await self._stream.read(min(size, self.left))
-        if not data:
+        size = await self._stream.readinto(buffer[: self.left])
+        if not size:
             raise StoreBroken
-        return data
+        return size
+
+
+def _close_stream(opening: asyncio.Future[ObjectStream]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

@@ -51,7 +51,7 @@ from s3proxy.store.contract import (
 )
 from s3proxy.store.s3 import S3Store
 from s3proxy.store.s3_faults import translate
-from tests.bodies import BytesBody, checksum_of, crc32_of, pattern
+from tests.bodies import BytesBody, checksum_of, crc32_of, pattern, read_some
 from tests.store.canned import CLOSED, RESET, SILENCE, Answer, CannedServer, Request, canned_server, error
 from tests.store.conftest import CREDENTIALS, s3_options
 
@@ -609,15 +609,15 @@ class TestReading:
         stream = await store.open(PATH)
         assert (stream.first, stream.length, stream.info.size) == (0, 1_000, 1_000)
         assert stream.info.attributes == ObjectAttributes(content_type="text/css", metadata={"a": "b"})
-        assert await stream.read(10_000) == SMALL
-        assert await stream.read(10_000) == b""
+        assert await read_some(stream, 10_000) == SMALL
+        assert await read_some(stream, 10_000) == b""
         assert len(s3.requests) == 1
 
     async def test_a_large_object_goes_on_over_another_connection(self, s3: CannedServer, store: S3Store) -> None:
         s3.answers.extend([whole(0, HEAD - 1), whole(HEAD, SIZE - 1)])
         stream = await store.open(PATH)
         assert (stream.first, stream.length, stream.info.size) == (0, SIZE, SIZE)
-        pieces = [await stream.read(300_000) for _ in range(5)]
+        pieces = [await read_some(stream, 300_000) for _ in range(5)]
         assert b"".join(pieces) == pattern(SIZE)
         assert s3.requests[1].headers["range"] == f"bytes={HEAD}-{SIZE - 1}"
         assert s3.requests[1].headers["if-match"] == '"etag"'
@@ -625,9 +625,9 @@ class TestReading:
     async def test_an_object_that_changed_in_between_is_told(self, s3: CannedServer, store: S3Store) -> None:
         s3.answers.extend([whole(0, HEAD - 1), error(412, "PreconditionFailed")])
         stream = await store.open(PATH)
-        assert await stream.read(HEAD) == pattern(SIZE)[:HEAD]
+        assert await read_some(stream, HEAD) == pattern(SIZE)[:HEAD]
         with pytest.raises(StorePreconditionFailed):
-            await stream.read(10)
+            await read_some(stream, 10)
         stream.close()
 
     @pytest.mark.parametrize(
@@ -638,9 +638,9 @@ class TestReading:
     ) -> None:
         s3.answers.extend([whole(0, HEAD - 1), answer])
         stream = await store.open(PATH)
-        assert await stream.read(HEAD) == pattern(SIZE)[:HEAD]
+        assert await read_some(stream, HEAD) == pattern(SIZE)[:HEAD]
         with pytest.raises(StoreBroken):
-            await stream.read(10)
+            await read_some(stream, 10)
         stream.close()
 
     async def test_a_store_that_knows_no_ranges_is_not_read_into_memory(self, s3: CannedServer, store: S3Store) -> None:
@@ -659,7 +659,7 @@ class TestReading:
         data = b""
         with pytest.raises(StoreBroken):  # noqa: PT012 - the number of reads before is free
             while True:
-                piece = await stream.read(10_000)
+                piece = await read_some(stream, 10_000)
                 assert piece
                 data += piece
         stream.close()
@@ -669,15 +669,15 @@ class TestReading:
     async def test_a_body_that_stalls_is_a_timeout(self, s3: CannedServer, make: Callable[..., S3Store]) -> None:
         s3.answers.extend([whole(0, HEAD - 1), whole(HEAD, SIZE - 1, 50_000, "silence")])
         stream = await make(read_timeout=0.03).open(PATH)
-        assert await stream.read(HEAD) == pattern(SIZE)[:HEAD]
+        assert await read_some(stream, HEAD) == pattern(SIZE)[:HEAD]
         with pytest.raises(StoreTimeout):
-            await stream.read(100_000)
+            await read_some(stream, 100_000)
         stream.close()
 
     async def test_a_small_object_cut_short_is_read_again_by_boto3(self, s3: CannedServer, store: S3Store) -> None:
         s3.answers.extend([whole(0, 99, 50, "close"), whole(0, 99)])
         stream = await store.open(PATH, byte_range=ByteRange(0, 99))
-        assert await stream.read(100) == pattern(SIZE)[:100]
+        assert await read_some(stream, 100) == pattern(SIZE)[:100]
         stream.close()
 
     @pytest.mark.parametrize("cancelled", [False, True])
@@ -687,9 +687,9 @@ class TestReading:
         store = make(threads=1, read_timeout=30)
         s3.answers.extend([whole(0, HEAD - 1), whole(HEAD, SIZE - 1, 50_000, "silence")])
         stream = await store.open(PATH)
-        await stream.read(HEAD)
-        await stream.read(10_000)
-        reading = asyncio.create_task(stream.read(500_000))
+        await read_some(stream, HEAD)
+        await read_some(stream, 10_000)
+        reading = asyncio.create_task(read_some(stream, 500_000))
         await until(lambda: _thread_reads(store))
         started = time.monotonic()
         if cancelled:
@@ -699,11 +699,11 @@ class TestReading:
         with contextlib.suppress(StoreBroken, asyncio.CancelledError):
             assert pattern(SIZE)[HEAD:].find(await reading) > 0
         with pytest.raises(StoreBroken):
-            await stream.read(10)
+            await read_some(stream, 10)
         # The one thread for reads is free again.
         s3.answers.append(whole(0, SIZE - 1))
         again = await asyncio.wait_for(store.open(PATH, byte_range=RangeRequest(0, None)), timeout=5)
-        assert await again.read(10) == pattern(SIZE)[:10]
+        assert await read_some(again, 10) == pattern(SIZE)[:10]
         again.close()
         assert time.monotonic() - started < 5
 
@@ -713,21 +713,21 @@ class TestReading:
         store = make(threads=1, read_timeout=0.2)
         s3.answers.extend([whole(0, HEAD - 1), SILENCE])
         stream = await store.open(PATH)
-        await stream.read(HEAD)
-        reading = asyncio.create_task(stream.read(10))
+        await read_some(stream, HEAD)
+        reading = asyncio.create_task(read_some(stream, 10))
         await until(lambda: len(s3.requests) == 2)
         stream.close()
         with pytest.raises(StoreError):
             await reading
         with pytest.raises(StoreBroken):
-            await stream.read(10)
+            await read_some(stream, 10)
 
     async def test_a_connection_that_opens_after_closing_is_closed(
         self, s3: CannedServer, store: S3Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         s3.answers.extend([whole(0, HEAD - 1), whole(HEAD, SIZE - 1)])
         stream = await store.open(PATH)
-        await stream.read(HEAD)
+        await read_some(stream, HEAD)
         opened = []
         open_body = store.open_body
 
@@ -736,7 +736,7 @@ class TestReading:
             return opened[0]
 
         monkeypatch.setattr(store, "open_body", remember)
-        reading = asyncio.create_task(stream.read(10))
+        reading = asyncio.create_task(read_some(stream, 10))
         await asyncio.sleep(0)
         stream.close()
         with contextlib.suppress(StoreBroken):

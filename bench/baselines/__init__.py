@@ -1,0 +1,1 @@
+"""What s3proxy is measured against: nginx, the original design, and bare boto3."""

@@ -22,12 +22,11 @@ ENV HOST=0.0.0.0 \
     PORT=8000 \
     WORKERS=2 \
     PYTHON=/usr/local/bin/python \
-    PYTHONUNBUFFERED=1 \
     HOME=/var/spool/s3proxy \
     TMPDIR=/var/spool/s3proxy \
     SPOOL_DIR=/var/spool/s3proxy \
-    MALLOC_MMAP_THRESHOLD_=1048576 \
-    MALLOC_TRIM_THRESHOLD_=1048576
+    MALLOC_MMAP_THRESHOLD_=4194304 \
+    MALLOC_TRIM_THRESHOLD_=4194304
 
 # By number, so that Kubernetes can see it is not root.
 USER 10001:10001

@@ -10,8 +10,11 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
@@ -43,6 +46,9 @@ LARGEST_BODY = 1 << 62
 
 CLEANUP_SECONDS = 10.0
 """How long aborts may go on after the last transfer has ended."""
+
+LAST_SECONDS = 1.0
+"""How long each step of an end in a hurry may take."""
 
 
 def build_service(settings: Settings) -> Service:
@@ -125,6 +131,16 @@ def build_server(app: Application, settings: Settings) -> HTTPServer:
     )
 
 
+def take_waiting(server: HTTPServer, sockets: list[socket.socket]) -> None:
+    """Take the connections that wait to be accepted: the kernel resets them when their listening socket closes."""
+    for listener in sockets:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection, address = listener.accept()
+                connection.setblocking(False)
+                server.handle_stream(IOStream(connection, read_chunk_size=server.read_chunk_size), address)
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the draining."""
     service = build_service(settings)
@@ -142,15 +158,23 @@ async def serve(settings: Settings) -> None:
         banner.listening(settings.host, sockets[0].getsockname()[1])
     await stopping.wait()
     logger.info("draining", extra={"fields": {"requests": len(service.traffic)}})
+    service.traffic.draining = True
+    # The next answer on each connection is its last.
+    server.conn_params.no_keep_alive = True
+    take_waiting(server, sockets)
     server.stop()
-    drained = asyncio.create_task(service.traffic.drain(settings.shutdown_grace_seconds))
-    await asyncio.wait([drained, asyncio.create_task(hurry.wait())], return_when=asyncio.FIRST_COMPLETED)
+    hurried = asyncio.create_task(hurry.wait())
+
+    async def unless_hurried(work: Coroutine[Any, Any, object]) -> None:
+        await asyncio.wait([asyncio.create_task(work), hurried], return_when=asyncio.FIRST_COMPLETED)
+
+    await unless_hurried(service.traffic.drain(settings.shutdown_grace_seconds))
     service.traffic.stop()
-    if not hurry.is_set():
-        # Refused bodies are still being read, so that the answers arrive.
-        await service.traffic.idle(settings.linger_seconds)
-    await server.close_all_connections()
-    clean = await service.cleanup.wait(CLEANUP_SECONDS)
+    # Refused bodies are read for a while, so that the answers arrive.
+    await unless_hurried(service.traffic.idle(settings.linger_seconds))
+    await asyncio.wait([asyncio.create_task(server.close_all_connections())], timeout=LAST_SECONDS)
+    await unless_hurried(service.cleanup.wait(CLEANUP_SECONDS))
+    clean = await service.cleanup.wait(LAST_SECONDS)
     await service.store.close()
     logger.info("stopped", extra={"fields": {"clean": clean}})
     sys.stdout.flush()

@@ -22,6 +22,10 @@ class Limits:
     linger: float
 
 
+QUIET_SECONDS = 0.2
+"""How long there must be no request for a drain to be over."""
+
+
 class Request(Protocol):
     """A request being served."""
 
@@ -61,9 +65,14 @@ class Traffic:
         """Wait until no request is being served, at most so long; whether there is none."""
         try:
             async with asyncio.timeout(seconds):
-                while self._requests:
-                    self._idle.clear()
-                    await self._idle.wait()
+                while True:
+                    while self._requests:
+                        self._idle.clear()
+                        await self._idle.wait()
+                    # A connection that was just accepted, or kept, may have a request on its way.
+                    await asyncio.sleep(QUIET_SECONDS)
+                    if not self._requests:
+                        break
         except TimeoutError:
             return False
         return True

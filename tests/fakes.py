@@ -114,15 +114,24 @@ class MemoryStore:
     """Keeps `ObjectStore` in memory, as strictly as S3: part limits, checksums, sizes and conditions are all checked.
 
     `part_minimum` is the least size of all parts but the last (S3: 5 MiB). `body_reads` is how often a body is read,
-    as by a client that retries. `calls` counts calls by name, `most_under_way` how many there were at once. `misuse`
-    tells what S3 takes without a word and keeps parts for ever over: an upload ended while a call of it was under way.
+    as by a client that retries, `read_limit` the most that one read of a stream brings. `calls` counts calls by name,
+    `most_under_way` how many there were at once. `misuse` tells what S3 takes without a word and keeps parts for ever
+    over: an upload ended while a call of it was under way.
     """
 
-    def __init__(self, *buckets: str, part_minimum: int = 0, max_parts: int = MAX_PARTS, body_reads: int = 1) -> None:
+    def __init__(
+        self,
+        *buckets: str,
+        part_minimum: int = 0,
+        max_parts: int = MAX_PARTS,
+        body_reads: int = 1,
+        read_limit: int | None = None,
+    ) -> None:
         self.buckets = set(buckets or ("bucket",))
         self.part_minimum = part_minimum
         self.max_parts = max_parts
         self.body_reads = body_reads
+        self.read_limit = read_limit
         self.objects: dict[ObjectPath, MemoryObject] = {}
         self.uploads: dict[str, OpenUpload] = {}
         self.streams: list[MemoryStream] = []
@@ -406,7 +415,8 @@ class MemoryStream:
         await asyncio.sleep(0)
         if self._closed:
             raise StoreBroken(reason="ConnectionBroken", ambiguous=True)
-        data = self._data[self._offset : self._offset + len(buffer)]
+        limit = len(buffer) if self._store.read_limit is None else self._store.read_limit
+        data = self._data[self._offset : self._offset + min(len(buffer), limit)]
         buffer[: len(data)] = data
         self._offset += len(data)
         return len(data)
@@ -459,12 +469,15 @@ class _Break:
 class FaultyStore:
     """Any store, with the faults a test asks for. Without any it behaves as the store it wraps.
 
-    `calls` counts calls by name, the failed ones too; `seconds` says how long each call of a name takes at least.
+    `calls` counts calls by name, the failed ones too, and `most_under_way` how many there were at once; `seconds` says
+    how long each call of a name takes at least.
     """
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self.calls: Counter[Operation] = Counter()
+        self.under_way: Counter[Operation] = Counter()
+        self.most_under_way: Counter[Operation] = Counter()
         self.seconds: dict[Operation, float] = {}
         self._rules: list[_Rule] = []
         self._breaks: list[_Break] = []
@@ -572,16 +585,26 @@ class FaultyStore:
     ) -> T:
         self.calls[operation] += 1
         rules = [rule for rule in self._rules if rule.operation == operation and self.calls[operation] in rule.calls]
-        if operation in self.seconds:
-            await asyncio.sleep(self.seconds[operation])
-        for rule in rules:
-            if not rule.after:
-                await rule.what.strike()
-        result = await call(*args, **kwargs)
-        for rule in rules:
-            if rule.after:
-                await rule.what.strike()
-        return result
+        with self._busy(operation):
+            if operation in self.seconds:
+                await asyncio.sleep(self.seconds[operation])
+            for rule in rules:
+                if not rule.after:
+                    await rule.what.strike()
+            result = await call(*args, **kwargs)
+            for rule in rules:
+                if rule.after:
+                    await rule.what.strike()
+            return result
+
+    @contextmanager
+    def _busy(self, operation: Operation) -> Iterator[None]:
+        self.under_way[operation] += 1
+        self.most_under_way[operation] = max(self.most_under_way[operation], self.under_way[operation])
+        try:
+            yield
+        finally:
+            self.under_way[operation] -= 1
 
     def _next_break(self, offset: int) -> _Break | None:
         ahead = [each for each in self._breaks if each.times and each.offset >= offset]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import socket
 from collections.abc import Awaitable
 
 from tornado.httputil import HTTPServerRequest
@@ -124,8 +126,16 @@ class BodyHandler(Handler):
             await self.flush()
         except StreamClosedError:
             return
+        self._end_answers()
         loop = asyncio.get_running_loop()
         self._silence = loop.call_later(self.service.limits.linger, self._hang_up)
+
+    def _end_answers(self) -> None:
+        """Close our direction only (RFC 9112 section 9.6): what comes is still read, and Tornado cannot answer it."""
+        stream = getattr(self.request.connection, "stream", None)
+        if stream is not None and not stream.closed():
+            with contextlib.suppress(OSError):
+                stream.socket.shutdown(socket.SHUT_WR)
 
     def _listen(self) -> None:
         """Expect the next chunk within the client timeout."""

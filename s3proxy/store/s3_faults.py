@@ -49,8 +49,12 @@ BY_STATUS: dict[int, type[errors.StoreError]] = {
 }
 """By HTTP status, where the code says nothing: an answer to HEAD has no body to hold one."""
 
-FAULTS = (ClientError, BotoCoreError, ResponseParserError, HTTPError, OSError, ValueError)
-"""All that a call or a read can raise; `ValueError` is a read of a response that was closed meanwhile."""
+FAULTS = (ClientError, BotoCoreError, ResponseParserError, HTTPError, OSError, ValueError, RecursionError)
+"""All that a call or a read can raise.
+
+`ValueError` is a read of a response that was closed meanwhile; `RecursionError` botocore's search for a bucket's
+region, in a store that redirects without end.
+"""
 
 
 def translate(fault: Exception) -> errors.StoreError:
@@ -66,6 +70,8 @@ def translate(fault: Exception) -> errors.StoreError:
         return errors.StoreTimeout(reason="ConnectTimeout", ambiguous=True)
     if isinstance(fault, ReadTimeoutError | TimeoutError):
         return errors.StoreTimeout(reason="ReadTimeout", ambiguous=True)
+    if isinstance(fault, RecursionError):
+        return errors.StoreBroken(reason="RedirectLoop")
     if isinstance(fault, EndpointConnectionError):
         return errors.StoreBroken(reason="ConnectionRefused", ambiguous=True)
     return errors.StoreBroken(reason="ConnectionBroken", ambiguous=True)

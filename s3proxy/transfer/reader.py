@@ -86,14 +86,17 @@ class ObjectReader:
         self._next = self._ahead = self.first
         self._end = self.first + self.length
         self._fetches: deque[_Fetch] = deque()
+        self._closed = False
         self._pace = _Pace(downloads.window)
 
     async def read(self) -> memoryview:
-        """The next bytes, valid until the next call; empty at the end.
+        """The next bytes, valid until the next call or `close`; empty at the end.
 
         Raises `ObjectChanged` when the store has another version by now, and the `StoreError` that remains when
-        `Downloads.resumes` fresh starts in a row brought nothing.
+        `Downloads.resumes` fresh starts in a row brought nothing, also when the reader was closed. Raises `Busy` when
+        there is no memory.
         """
+        self._check_open()
         if self._fetches and self._fetches[0].drained:
             self._fetches.popleft().close()
         if self._next == self._end:
@@ -110,11 +113,15 @@ class ObjectReader:
 
     def close(self) -> None:
         """Let go of connections and memory at once. May be called twice."""
+        self._closed = True
         if self._stream is not None:
             self._stream.close()
         while self._fetches:
             self._fetches.pop().close()
-        self._next = self._end
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreBroken(reason="closed")
 
     async def _begin(self) -> None:
         """Fetch all that is left over one connection, two chunks at a time."""
@@ -122,9 +129,9 @@ class ObjectReader:
         chunk_size = self._downloads.chunk_size
         granted = min(2 * chunk_size, self._end - self._next)
         await self._downloads.budget.take(granted)
-        if self._next == self._end:
+        if self._closed:
             self._downloads.budget.give(granted)
-            raise StoreBroken
+        self._check_open()
         self._stream = None
         self._ahead = self._end
         self._fetches.append(_Fetch(span, self._downloads.budget, granted, chunk_size))
@@ -134,7 +141,7 @@ class ObjectReader:
         size, budget = self._downloads.range_size, self._downloads.budget
         if len(self._fetches) == 1 and self._ahead == self._end and self._pace.window > 1:
             # The one connection is to stop early, and ranges take over from there.
-            self._ahead = self._fetches[0].shorten(size + self._downloads.chunk_size)
+            self._ahead = self._fetches[0].shorten(size)
         while len(self._fetches) < self._pace.window and self._ahead < self._end:
             last = min(self._ahead + size, self._end)
             if budget.pressed or not budget.take_now(last - self._ahead):
@@ -189,7 +196,7 @@ class _Fetch:
         self._budget = budget
         self._granted = granted
         self._chunk_size = chunk_size
-        self._chunks: deque[memoryview] = deque()
+        self._chunks: deque[tuple[memoryview, int]] = deque()
         self._taken: memoryview | None = None
         self._held = 0
         self._fault: StoreError | None = None
@@ -202,8 +209,8 @@ class _Fetch:
         return not self._chunks and self._span.done
 
     def shorten(self, size: int) -> int:
-        """End the span about `size` bytes from here; returns where."""
-        return self._span.shorten(size)
+        """End the span `size` bytes and one chunk from here; returns where."""
+        return self._span.shorten(size + self._chunk_size)
 
     async def take(self) -> memoryview:
         """The next chunk, valid until the one after it is asked for."""
@@ -212,8 +219,8 @@ class _Fetch:
             if self._fault is not None:
                 raise self._fault
             await self._change()
-        self._taken = self._chunks.popleft()
-        return self._taken
+        self._taken, size = self._chunks.popleft()
+        return self._taken[:size]
 
     def close(self) -> None:
         """Stop fetching and give the memory back; who waits in `take` gets `StoreBroken`."""
@@ -233,8 +240,8 @@ class _Fetch:
                 # Lost when this is cancelled, not recycled: a thread may still be writing into it.
                 buffer = self._budget.block(min(self._chunk_size, self._span.left))
                 size = await self._span.readinto(buffer)
-                self._chunks.append(buffer[:size])
-                self._held += size
+                self._chunks.append((buffer, size))
+                self._held += len(buffer)
                 self._changed.set()
         except StoreError as fault:
             self._fault = fault
@@ -329,7 +336,9 @@ class _Span:
                 raise StorePreconditionFailed
             if self._stream.first != self._next:
                 raise StoreBroken(reason="RangeIgnored")
-        size = await self._stream.readinto(buffer[: self.left])
+        # A reset takes with it what was read before; a shorter stride after one brings at least something.
+        stride = max(len(buffer) >> self._resumes, PRESSED_CHUNK_SIZE)
+        size = await self._stream.readinto(buffer[: min(stride, self.left)])
         if not size:
             raise StoreBroken
         return size

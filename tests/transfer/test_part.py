@@ -1,0 +1,499 @@
+"""One part: the bytes come back, wherever they are kept, and every way out gives everything back."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s3proxy.errors import Busy
+from s3proxy.transfer.budget import BLOCK_SIZE, GRANT_TIMEOUT
+from s3proxy.transfer.part import Part, PartBody, Withdrawn
+from tests.bodies import checksum_of, pattern
+from tests.loop import run, settle, virtual_loop
+from tests.transfer.rig import MIB, Rig
+
+EDGES = [1, 1_000, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 2 * BLOCK_SIZE, 3 * BLOCK_SIZE + 7]
+
+
+def contents(body: PartBody) -> bytes:
+    """Read from the beginning, a stretch at a time."""
+    body.seek(0)
+    pieces = []
+    while piece := bytes(body.read(16 * 1024)):
+        assert len(piece) <= BLOCK_SIZE
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def fill(part: Part, data: bytes, chunk_size: int = 100_000) -> None:
+    for start in range(0, len(data), chunk_size):
+        chunk = memoryview(data)[start : start + chunk_size]
+        assert await part.append(chunk) == len(chunk)
+
+
+async def spooled(part: Part) -> None:
+    await part.spool()
+    assert part.granted == 0
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(spool=tmp_path)
+
+
+class TestInMemory:
+    @pytest.mark.parametrize("size", EDGES)
+    @pytest.mark.parametrize("chunk_size", [999, 100_000, BLOCK_SIZE, 10 * MIB])
+    async def test_the_bytes_come_back(self, size: int, chunk_size: int) -> None:
+        rig = Rig()
+        part = rig.part(4 * BLOCK_SIZE)
+        await fill(part, pattern(size), chunk_size)
+        body = part.seal()
+        assert len(body) == part.size == size
+        assert contents(body) == pattern(size)
+        assert part.checksum.checksum == checksum_of(pattern(size))
+        part.release()
+        rig.check_empty()
+
+    async def test_an_empty_part_is_an_empty_body(self) -> None:
+        rig = Rig()
+        for capacity in (0, 1, 10 * BLOCK_SIZE):
+            part = rig.part(capacity)
+            body = part.seal()
+            assert len(body) == 0
+            assert bytes(body.read()) == b""
+            assert part.checksum.checksum == checksum_of(b"")
+            part.release()
+        rig.check_empty()
+
+    @pytest.mark.parametrize("capacity", EDGES)
+    async def test_it_takes_what_fits_and_no_more(self, capacity: int) -> None:
+        rig = Rig()
+        part = rig.part(capacity)
+        data = pattern(capacity + 10)
+        assert await part.append(memoryview(data)[: capacity - 1]) == capacity - 1
+        assert not part.full
+        assert await part.append(memoryview(data)[capacity - 1 :]) == 1
+        assert part.size == capacity
+        assert await part.append(memoryview(data)) == 0
+        assert contents(part.seal()) == data[:capacity]
+        part.release()
+        rig.check_empty()
+
+    async def test_it_holds_at_most_twice_what_was_sent(self) -> None:
+        rig = Rig()
+        part = rig.part(16 * BLOCK_SIZE)
+        for _ in range(40):
+            await fill(part, pattern(100_000))
+            assert part.size <= part.granted <= max(BLOCK_SIZE, 2 * part.size)
+            assert rig.budget.granted == part.granted
+        part.release()
+        rig.check_empty()
+
+    @pytest.mark.parametrize("capacity", EDGES)
+    async def test_it_never_holds_a_block_more_than_its_capacity(self, capacity: int) -> None:
+        rig = Rig()
+        part = rig.part(capacity)
+        await fill(part, pattern(capacity))
+        assert part.granted <= max(capacity, -(-capacity // BLOCK_SIZE) * BLOCK_SIZE if capacity > BLOCK_SIZE else 0)
+        part.release()
+        rig.check_empty()
+
+    async def test_sealing_gives_back_what_is_not_used(self) -> None:
+        rig = Rig()
+        part = rig.part(16 * BLOCK_SIZE)
+        await fill(part, pattern(5 * BLOCK_SIZE))
+        assert rig.budget.granted == 8 * BLOCK_SIZE
+        part.seal()
+        assert rig.budget.granted == rig.budget.in_flight == 5 * BLOCK_SIZE
+        part.release()
+        rig.check_empty()
+
+    async def test_it_waits_for_memory(self) -> None:
+        rig = Rig(budget=2 * BLOCK_SIZE)
+        await rig.budget.take(2 * BLOCK_SIZE)
+        part = rig.part(BLOCK_SIZE)
+        appending = asyncio.create_task(part.append(memoryview(b"bytes")))
+        await settle()
+        assert not appending.done()
+        rig.budget.give(BLOCK_SIZE)
+        assert await appending == 5
+        assert contents(part.seal()) == b"bytes"
+        part.release()
+        rig.budget.give(BLOCK_SIZE)
+        rig.check_empty()
+
+    async def test_without_a_spool_it_gives_up_after_a_while(self) -> None:
+        rig = Rig(budget=2 * BLOCK_SIZE)
+        part = rig.part(4 * BLOCK_SIZE)
+        with pytest.raises(Busy):
+            await fill(part, pattern(3 * BLOCK_SIZE))
+        assert virtual_loop().time() == pytest.approx(GRANT_TIMEOUT)
+        part.release()
+        rig.check_empty()
+
+    async def test_no_two_parts_share_memory(self) -> None:
+        rig = Rig()
+        for _ in range(3):
+            parts = [rig.part(3 * BLOCK_SIZE) for _ in range(5)]
+            for offset in range(0, 3 * BLOCK_SIZE, 50_000):
+                for seed, part in enumerate(parts):
+                    await part.append(memoryview(pattern(3 * BLOCK_SIZE, seed))[offset : offset + 50_000])
+            for seed, part in enumerate(parts):
+                assert contents(part.seal()) == pattern(3 * BLOCK_SIZE, seed)
+            for part in parts:
+                part.release()
+        rig.check_empty()
+
+
+async def in_memory(part: Part) -> None:
+    """Stays where it is."""
+
+
+KEPT: dict[str, Callable[[Part], Awaitable[None]]] = {"memory": in_memory, "file": spooled}
+
+
+@pytest.mark.parametrize("keep", list(KEPT.values()), ids=list(KEPT))
+class TestBody:
+    async def body(self, rig: Rig, size: int, keep: Callable[[Part], Awaitable[None]]) -> tuple[Part, PartBody]:
+        part = rig.part(size)
+        await fill(part, pattern(size))
+        await keep(part)
+        return part, part.seal()
+
+    @pytest.mark.parametrize("size", EDGES)
+    async def test_it_can_be_read_again_and_again(
+        self, rig: Rig, size: int, keep: Callable[[Part], Awaitable[None]]
+    ) -> None:
+        part, body = await self.body(rig, size, keep)
+        for _ in range(3):
+            assert contents(body) == pattern(size)
+            assert body.tell() == size
+            assert bytes(body.read()) == b""
+        part.release()
+        rig.check_empty()
+
+    @given(offset=st.integers(0, 3 * BLOCK_SIZE + 7), whence=st.sampled_from([0, 1, 2]), before=st.integers(0, 3))
+    @settings(max_examples=30, deadline=None)
+    def test_it_seeks_as_a_file_does(
+        self, offset: int, whence: int, before: int, keep: Callable[[Part], Awaitable[None]]
+    ) -> None:
+        size = 3 * BLOCK_SIZE + 7
+        reference = io.BytesIO(pattern(size))
+
+        async def seek() -> None:
+            rig = Rig(spool=Path("/tmp"))
+            part, body = await self.body(rig, size, keep)
+            for _ in range(before):
+                reference.read(len(body.read()))
+            distance = {0: offset, 1: -(offset % (body.tell() + 1)), 2: -offset}[whence]
+            assert body.seek(distance, whence) == reference.seek(distance, whence) == body.tell()
+            rest = b""
+            while piece := bytes(body.read()):
+                rest += piece
+            assert rest == reference.read()
+            part.release()
+
+        run(seek())
+
+    @pytest.mark.parametrize("buffer_size", [1_000, 4_096, 100_000, BLOCK_SIZE, MIB])
+    async def test_it_is_read_into_a_buffer(
+        self, rig: Rig, buffer_size: int, keep: Callable[[Part], Awaitable[None]]
+    ) -> None:
+        size = BLOCK_SIZE + 1_234
+        part, body = await self.body(rig, size, keep)
+        buffer = memoryview(bytearray(buffer_size))
+        pieces = []
+        while count := body.readinto(buffer):
+            pieces.append(bytes(buffer[:count]))
+        assert b"".join(pieces) == pattern(size)
+        assert body.readinto(buffer) == 0
+        part.release()
+
+    async def test_a_withdrawn_body_stops_its_reader(self, rig: Rig, keep: Callable[[Part], Awaitable[None]]) -> None:
+        part, body = await self.body(rig, 2 * BLOCK_SIZE, keep)
+        body.read()
+        body.withdraw()
+        with pytest.raises(Withdrawn):
+            body.read()
+        with pytest.raises(Withdrawn):
+            body.readinto(memoryview(bytearray(10)))
+        part.release()
+
+    async def test_a_body_of_a_released_part_cannot_be_read(
+        self, rig: Rig, keep: Callable[[Part], Awaitable[None]]
+    ) -> None:
+        part, body = await self.body(rig, 2 * BLOCK_SIZE, keep)
+        part.release()
+        with pytest.raises(Withdrawn):
+            body.read()
+
+
+class TestSpooling:
+    @pytest.mark.parametrize("size", EDGES)
+    async def test_the_bytes_go_to_disk_and_the_memory_back(self, rig: Rig, size: int) -> None:
+        part = rig.part(4 * BLOCK_SIZE)
+        await fill(part, pattern(size))
+        await part.spool()
+        assert rig.budget.granted == part.granted == 0
+        assert rig.spool.used == size
+        body = part.seal()
+        assert rig.budget.in_flight == 0
+        assert contents(body) == pattern(size)
+        part.release()
+        rig.check_empty()
+
+    @pytest.mark.parametrize("before", [0, *EDGES[:5]])
+    async def test_later_bytes_go_to_the_file(self, rig: Rig, before: int) -> None:
+        size = 3 * BLOCK_SIZE
+        part = rig.part(size)
+        await fill(part, pattern(size)[:before])
+        await part.spool()
+        await fill(part, pattern(size)[before:])
+        assert part.full
+        assert rig.budget.granted == 0
+        assert contents(part.seal()) == pattern(size)
+        assert part.checksum.checksum == checksum_of(pattern(size))
+        part.release()
+        rig.check_empty()
+
+    async def test_memory_that_is_missing_is_made_by_spooling(self, tmp_path: Path) -> None:
+        rig = Rig(budget=2 * BLOCK_SIZE, spool=tmp_path)
+        parts = [rig.part(3 * BLOCK_SIZE) for _ in range(6)]
+        for offset in range(0, 3 * BLOCK_SIZE, 100_000):
+            for seed, part in enumerate(parts):
+                await part.append(memoryview(pattern(3 * BLOCK_SIZE, seed))[offset : offset + 100_000])
+                assert rig.budget.granted <= rig.budget.size
+        for seed, part in enumerate(parts):
+            assert contents(part.seal()) == pattern(3 * BLOCK_SIZE, seed)
+            part.release()
+        rig.check_empty()
+
+    async def test_an_append_that_waits_for_memory_goes_on_in_the_file(self, tmp_path: Path) -> None:
+        rig = Rig(budget=2 * BLOCK_SIZE, spool=tmp_path)
+        await rig.budget.take(BLOCK_SIZE)
+        part = rig.part(4 * BLOCK_SIZE)
+        await fill(part, pattern(BLOCK_SIZE))
+        # Nothing but this very part can be spooled to make room for it.
+        await fill(part, pattern(4 * BLOCK_SIZE)[BLOCK_SIZE:])
+        assert part.granted == 0
+        assert contents(part.seal()) == pattern(4 * BLOCK_SIZE)
+        part.release()
+        rig.budget.give(BLOCK_SIZE)
+        rig.check_empty()
+
+    async def test_bytes_that_come_while_the_thread_writes_follow_in_the_file(self, rig: Rig) -> None:
+        part = rig.part(4 * BLOCK_SIZE)
+        data = pattern(2 * BLOCK_SIZE)
+        await fill(part, data[:300_000])
+        virtual_loop().hold_threads()
+        spooling = asyncio.create_task(part.spool())
+        await settle()
+        appending = asyncio.create_task(part.append(memoryview(data)[300_000:]))
+        await settle()
+        assert not appending.done()
+        virtual_loop().release_threads()
+        await spooling
+        assert await appending == len(data) - 300_000
+        assert rig.budget.granted == 0
+        assert contents(part.seal()) == data
+        assert part.checksum.checksum == checksum_of(data)
+        part.release()
+        rig.check_empty()
+
+    async def test_a_part_sealed_while_the_thread_writes_stays_in_memory(self, rig: Rig) -> None:
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(2 * BLOCK_SIZE))
+        virtual_loop().hold_threads()
+        spooling = asyncio.create_task(part.spool())
+        await settle()
+        body = part.seal()
+        virtual_loop().release_threads()
+        await spooling
+        # Blocks given away by mistake would be filled by others now.
+        other = rig.part(4 * BLOCK_SIZE)
+        await fill(other, pattern(4 * BLOCK_SIZE, seed=1))
+        assert contents(body) == pattern(2 * BLOCK_SIZE)
+        assert rig.budget.in_flight == part.granted == 2 * BLOCK_SIZE
+        assert rig.spool.used == 0
+        part.release()
+        other.release()
+        rig.check_empty()
+
+    async def test_a_sealed_part_stays_where_it_is(self, rig: Rig) -> None:
+        part = rig.part(BLOCK_SIZE)
+        await fill(part, pattern(1_000))
+        body = part.seal()
+        await part.spool()
+        assert rig.spool.used == 0
+        assert contents(body) == pattern(1_000)
+        part.release()
+        rig.check_empty()
+
+    async def test_a_part_too_large_for_the_spool_stays_in_memory(self, tmp_path: Path) -> None:
+        rig = Rig(spool=tmp_path, spool_limit=BLOCK_SIZE)
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(BLOCK_SIZE + 1))
+        await part.spool()
+        await fill(part, pattern(2 * BLOCK_SIZE)[BLOCK_SIZE + 1 :])
+        assert contents(part.seal()) == pattern(2 * BLOCK_SIZE)
+        assert rig.spool.used == 0
+        part.release()
+        rig.check_empty()
+
+    async def test_a_spool_that_fills_up_is_busy(self, tmp_path: Path) -> None:
+        rig = Rig(spool=tmp_path, spool_limit=BLOCK_SIZE)
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(1_000))
+        await part.spool()
+        with pytest.raises(Busy):
+            await fill(part, pattern(BLOCK_SIZE))
+        part.release()
+        rig.check_empty()
+
+    async def test_a_directory_that_is_gone_keeps_the_part_in_memory(self, tmp_path: Path) -> None:
+        rig = Rig(spool=tmp_path / "gone")
+        part = rig.part(BLOCK_SIZE)
+        await fill(part, pattern(1_000))
+        await part.spool()
+        await fill(part, pattern(2_000)[1_000:])
+        assert contents(part.seal()) == pattern(2_000)
+        part.release()
+        rig.check_empty()
+
+    async def test_a_full_disk_keeps_the_part_in_memory(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(BLOCK_SIZE + 1_000))
+        monkeypatch.setattr(os, "pwrite", full_disk)
+        await part.spool()
+        assert rig.spool.used == 0
+        await fill(part, pattern(2 * BLOCK_SIZE)[BLOCK_SIZE + 1_000 :])
+        assert contents(part.seal()) == pattern(2 * BLOCK_SIZE)
+        part.release()
+        rig.check_empty()
+
+    async def test_a_disk_that_fills_up_is_busy(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(1_000))
+        await part.spool()
+        monkeypatch.setattr(os, "pwrite", full_disk)
+        with pytest.raises(Busy):
+            await part.append(memoryview(b"more"))
+        part.release()
+        rig.check_empty()
+
+    async def test_without_a_spool_nobody_asks_it_to_move(self) -> None:
+        rig = Rig()
+        part = rig.part(BLOCK_SIZE)
+        assert not rig.budget._filling
+        part.release()
+
+
+def full_disk(descriptor: int, data: memoryview, offset: int) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class TestRelease:
+    """Every test ends in `check_empty`, and in a second release that changes nothing."""
+
+    async def over(self, rig: Rig, part: Part) -> None:
+        part.release()
+        part.release()
+        await settle()
+        rig.check_empty()
+        with pytest.raises(Withdrawn):
+            await part.append(memoryview(b"more"))
+        await part.spool()
+        rig.check_empty()
+
+    async def test_of_an_empty_part(self, rig: Rig) -> None:
+        await self.over(rig, rig.part(BLOCK_SIZE))
+
+    @pytest.mark.parametrize("size", EDGES)
+    async def test_while_filling(self, rig: Rig, size: int) -> None:
+        part = rig.part(4 * BLOCK_SIZE)
+        await fill(part, pattern(size))
+        await self.over(rig, part)
+
+    async def test_while_it_waits_for_memory(self, tmp_path: Path) -> None:
+        rig = Rig(budget=2 * BLOCK_SIZE)
+        await rig.budget.take(2 * BLOCK_SIZE)
+        part = rig.part(BLOCK_SIZE)
+        appending = asyncio.create_task(part.append(memoryview(b"bytes")))
+        await settle()
+        part.release()
+        rig.budget.give(2 * BLOCK_SIZE)
+        with pytest.raises(Withdrawn):
+            await appending
+        await self.over(rig, part)
+
+    async def test_while_the_thread_writes_it_to_disk(self, rig: Rig) -> None:
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(BLOCK_SIZE + 1))
+        virtual_loop().hold_threads()
+        spooling = asyncio.create_task(part.spool())
+        await settle()
+        part.release()
+        virtual_loop().release_threads()
+        await spooling
+        await self.over(rig, part)
+
+    async def test_while_bytes_wait_for_the_disk(self, rig: Rig) -> None:
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(1_000))
+        virtual_loop().hold_threads()
+        spooling = asyncio.create_task(part.spool())
+        await settle()
+        appending = asyncio.create_task(part.append(memoryview(b"more")))
+        await settle()
+        part.release()
+        virtual_loop().release_threads()
+        await spooling
+        with pytest.raises(Withdrawn):
+            await appending
+        await self.over(rig, part)
+
+    async def test_when_spooled(self, rig: Rig) -> None:
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(1_000))
+        await part.spool()
+        await self.over(rig, part)
+
+    async def test_while_the_thread_appends(self, rig: Rig) -> None:
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(1_000))
+        await part.spool()
+        virtual_loop().hold_threads()
+        appending = asyncio.create_task(part.append(memoryview(b"more")))
+        await settle()
+        part.release()
+        virtual_loop().release_threads()
+        with pytest.raises(Withdrawn):
+            await appending
+        await self.over(rig, part)
+
+    @pytest.mark.parametrize("keep", list(KEPT.values()), ids=list(KEPT))
+    async def test_when_sealed(self, rig: Rig, keep: Callable[[Part], Awaitable[None]]) -> None:
+        part = rig.part(2 * BLOCK_SIZE)
+        await fill(part, pattern(BLOCK_SIZE + 1))
+        await keep(part)
+        part.seal()
+        await self.over(rig, part)
+
+    async def test_by_cancelling_who_waits_for_memory(self, rig: Rig) -> None:
+        await rig.budget.take(rig.budget.size)
+        part = rig.part(BLOCK_SIZE)
+        appending = asyncio.create_task(part.append(memoryview(b"bytes")))
+        await settle()
+        appending.cancel()
+        rig.budget.give(rig.budget.size)
+        await settle()
+        await self.over(rig, part)

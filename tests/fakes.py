@@ -52,6 +52,7 @@ Operation = Literal[
     "put_part",
     "complete_upload",
     "abort_upload",
+    "list_uploads",
     "head",
     "open",
     "read",
@@ -77,6 +78,7 @@ class OpenUpload:
 
     path: ObjectPath
     attributes: ObjectAttributes
+    began: datetime
     parts: dict[int, tuple[bytes, CompletedPart]] = field(default_factory=dict)
     under_way: list[str] = field(default_factory=list)
 
@@ -191,7 +193,7 @@ class MemoryStore:
         self._check_bucket(path.bucket)
         self._upload_ids += 1
         upload_id = f"upload-{self._upload_ids}"
-        self.uploads[upload_id] = OpenUpload(path, attributes)
+        self.uploads[upload_id] = OpenUpload(path, attributes, datetime.now(UTC))
         await asyncio.sleep(0)
         return MultipartUpload(path, upload_id)
 
@@ -245,6 +247,17 @@ class MemoryStore:
         if known := self.uploads.pop(upload.upload_id, None):
             self.misuse += [f"aborted with {call} under way" for call in known.under_way]
         await asyncio.sleep(0)
+
+    @_counted
+    async def list_uploads(self, bucket: str, prefix: str) -> Sequence[tuple[MultipartUpload, datetime]]:
+        """See `ObjectStore.list_uploads`."""
+        await asyncio.sleep(0)
+        self._check_bucket(bucket)
+        return [
+            (MultipartUpload(upload.path, upload_id), upload.began)
+            for upload_id, upload in self.uploads.items()
+            if upload.path.bucket == bucket and upload.path.key.startswith(prefix)
+        ]
 
     @_counted
     async def head(self, path: ObjectPath) -> ObjectInfo:
@@ -548,6 +561,10 @@ class FaultyStore:
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """See `ObjectStore.abort_upload`."""
         await self._call("abort_upload", self.store.abort_upload, upload)
+
+    async def list_uploads(self, bucket: str, prefix: str) -> Sequence[tuple[MultipartUpload, datetime]]:
+        """See `ObjectStore.list_uploads`."""
+        return await self._call("list_uploads", self.store.list_uploads, bucket, prefix)
 
     async def head(self, path: ObjectPath) -> ObjectInfo:
         """See `ObjectStore.head`."""

@@ -19,10 +19,10 @@ from typing import Protocol
 from s3proxy.errors import Busy
 
 BLOCK_SIZE = 256 * 1024
-"""Bytes of one block: large enough for one system call to carry, small enough for a thousand slow clients."""
+"""Bytes of one block, as much as a system call carries well."""
 
-RECYCLED_SIZE = 64 * 1024
-"""Bytes below which the system's own allocator does as well."""
+SMALL_BLOCK_SIZE = 64 * 1024
+"""Bytes of the first blocks of a part, which a thousand slow clients can have; below it malloc does as well."""
 
 PATIENCE = 1.0
 """Seconds a request for memory waits for parts on their way to the store before slow uploads are spooled."""
@@ -108,9 +108,9 @@ class MemoryBudget:
     def block(self, size: int = BLOCK_SIZE) -> memoryview:
         """`size` writable bytes with unspecified contents, to be filled under a grant.
 
-        Multiples of `RECYCLED_SIZE` come from the idle blocks if one fits, and may be recycled.
+        Multiples of `SMALL_BLOCK_SIZE` come from the idle blocks if one fits, and may be recycled.
         """
-        if size % RECYCLED_SIZE:
+        if size % SMALL_BLOCK_SIZE:
             return memoryview(bytearray(size))
         idle = self._idle.get(size)
         if idle:

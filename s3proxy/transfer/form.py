@@ -11,7 +11,7 @@ from s3proxy.protocol.forms import FieldValue, FileData, FileEnd, FileStart, For
 from s3proxy.protocol.keys import ObjectPath, check_key, is_bucket_name, safe_file_name
 from s3proxy.protocol.media import guess_type
 from s3proxy.store.contract import ObjectAttributes
-from s3proxy.transfer.part import Part
+from s3proxy.transfer.part import Part, Withdrawn
 from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt, Uploads
 
 BUCKET, OBJECT = "bucket_name", "object_name"
@@ -41,6 +41,7 @@ class FormUpload:
         self._hold_limit = hold_limit
         self._file: _File | None = None
         self._single: _File | None = None
+        self._aborted = False
 
     @property
     def bucket(self) -> str:
@@ -53,8 +54,10 @@ class FormUpload:
         return self._fields.get(OBJECT, "").endswith("/")
 
     async def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the form. Raises `RequestError` and `StoreError`."""
+        """Take the next bytes of the form. Raises `RequestError`, `StoreError`, and `Withdrawn` after `abort`."""
         for event in self._parser.feed(chunk):
+            if self._aborted:
+                raise Withdrawn
             match event:
                 case FieldValue(name, value):
                     self._set(name, value)
@@ -74,13 +77,14 @@ class FormUpload:
                 raise BadForm(f"The form has no field {name}.")
         if self._single is not None:
             await self._settle()
-            self.results.append(FileResult(file_name=self._single.name, receipt=await self._single.commit()))
+            await self._commit(self._single)
         if not self.results:
             raise EmptyFile
         return self.results
 
     def abort(self) -> None:
         """Give up what is not committed. May be called any number of times."""
+        self._aborted = True
         for file in (self._file, self._single):
             if file is not None:
                 file.abort()
@@ -105,26 +109,31 @@ class FormUpload:
             await self._aim(file)
             await file.write(data)
         except S3ProxyError as fault:
-            if not self.is_prefix:
-                raise
             self._fail(file, fault)
 
     async def _end(self, file: _File) -> None:
         self._file = None
-        if file is self._single or not self.is_prefix or (not file.name and not file.begun):
+        if file is not self._single and self.is_prefix and (file.name or file.begun):
+            await self._commit(file)
+
+    async def _commit(self, file: _File) -> None:
+        if file.fault is not None:
             return
-        if file.fault is None:
-            try:
-                if not file.begun:
-                    raise EmptyFile
-                self.results.append(FileResult(file_name=file.name, receipt=await file.commit()))
-            except S3ProxyError as fault:
-                self._fail(file, fault)
+        try:
+            if not file.begun:
+                raise EmptyFile
+            self.results.append(FileResult(file_name=file.name, receipt=await file.commit()))
+        except S3ProxyError as fault:
+            self._fail(file, fault)
 
     async def _settle(self) -> None:
         """A field may have told where the held file goes."""
-        if self._single is not None and self._aimed():
-            await self._aim(self._single)
+        file = self._single
+        if file is not None and file.fault is None and self._aimed():
+            try:
+                await self._aim(file)
+            except S3ProxyError as fault:
+                self._fail(file, fault)
 
     def _aimed(self) -> bool:
         return bool(self._fields.get(BUCKET) and self._fields.get(OBJECT))
@@ -140,6 +149,9 @@ class FormUpload:
         await file.aim(ObjectPath(self.bucket, check_key(key)))
 
     def _fail(self, file: _File, fault: S3ProxyError) -> None:
+        """Note that one of several files could not be stored; raises `fault` where there is only one."""
+        if not self.is_prefix:
+            raise fault
         file.fault = fault
         file.abort()
         self.results.append(FileResult(file_name=file.name, fault=fault))
@@ -181,12 +193,14 @@ class _File:
         self._writer = await self._uploads.open(destination)
         if self._aborted:
             self._writer.abort()
-        if self._held is not None:
+        if self._held is not None and not self._writer.adopt(self._held):
+            # Its memory must not be what the writer waits for.
+            await self._held.spool()
             body = self._held.seal()
             while data := await asyncio.to_thread(body.read):
                 await self._writer.write(data)
             self._held.release()
-            self._held = None
+        self._held = None
 
     async def commit(self) -> Receipt:
         assert self._writer is not None

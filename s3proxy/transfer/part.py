@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from s3proxy.errors import S3ProxyError
 from s3proxy.protocol.checksums import ChecksumAlgorithm, RunningChecksum
-from s3proxy.transfer.budget import BLOCK_SIZE, MemoryBudget
+from s3proxy.transfer.budget import BLOCK_SIZE, SMALL_BLOCK_SIZE, MemoryBudget
 from s3proxy.transfer.spool import Spool, SpoolFile
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Part:
                 raise Withdrawn
             if self._disk.locked() or self._file is not None:
                 data = data[await self._append_to_file(data) :]
-            elif self.size == self._room:
+            elif self.size == self.granted:
                 await self._grow()
             else:
                 data = data[self._fill(data) :]
@@ -118,7 +118,7 @@ class Part:
         if file is not None:
             self._sealed = PartBody(self.size, lambda offset: file.read(BLOCK_SIZE, offset))
         else:
-            used = len(self._blocks) * BLOCK_SIZE if self.granted >= BLOCK_SIZE else self.granted
+            used = sum(map(len, self._blocks))
             self._budget.give(self.granted - used)
             self.granted = used
             self._sealed = PartBody(self.size, _stretches(self._blocks, self.size))
@@ -128,7 +128,7 @@ class Part:
     async def spool(self) -> None:
         """Move the bytes to a file and give the memory back; stay in memory when the disk does not take them."""
         async with self._disk:
-            if self._settled():
+            if self._settled() or self._file is not None:
                 return
             try:
                 file = self._spool.create()
@@ -165,17 +165,9 @@ class Part:
         """Whether the bytes are to stay where they are."""
         return self._released or self._sealed is not None
 
-    @property
-    def _room(self) -> int:
-        return min(self.granted, self.capacity)
-
     async def _grow(self) -> None:
-        """Be granted the next step: one block, then as much as is there already, at most up to the capacity."""
-        if self.capacity < BLOCK_SIZE:
-            step = self.capacity
-        else:
-            blocks = -(-self.capacity // BLOCK_SIZE) * BLOCK_SIZE
-            step = min(max(self.granted, BLOCK_SIZE), blocks - self.granted)
+        """Be granted the next step: one small block, then as much as is there already, at most up to the capacity."""
+        step = min(max(self.granted, SMALL_BLOCK_SIZE), self.capacity - self.granted)
         await self._budget.take(step)
         if self._released or self._file is not None:
             self._budget.give(step)
@@ -183,10 +175,10 @@ class Part:
             self.granted += step
 
     def _fill(self, data: memoryview) -> int:
-        start = self.size % BLOCK_SIZE
+        _, start, block_size = _block_at(self.size)
         if start == 0:
-            self._blocks.append(self._budget.block(min(BLOCK_SIZE, self.capacity)))
-        data = data[: min(BLOCK_SIZE - start, self._room - self.size)]
+            self._blocks.append(self._budget.block(min(block_size, self.capacity - self.size)))
+        data = data[: min(block_size - start, self.granted - self.size)]
         self._blocks[-1][start : start + len(data)] = data
         self.checksum.update(data)
         self.size += len(data)
@@ -208,8 +200,8 @@ class Part:
         return len(data)
 
     def _filled(self) -> Sequence[memoryview]:
-        stretch = _stretches(self._blocks, self.size)
-        return [stretch(offset) for offset in range(0, self.size, BLOCK_SIZE)]
+        body = PartBody(self.size, _stretches(self._blocks, self.size))
+        return [memoryview(piece) for piece in iter(body.read, b"")]
 
     def _drop_memory(self) -> None:
         for block in self._blocks:
@@ -219,12 +211,20 @@ class Part:
         self._budget.give(granted)
 
 
+def _block_at(offset: int) -> tuple[int, int, int]:
+    """Which block byte `offset` is in, where in it, and the block's size: the first `BLOCK_SIZE` is in small ones."""
+    if offset < BLOCK_SIZE:
+        return *divmod(offset, SMALL_BLOCK_SIZE), SMALL_BLOCK_SIZE
+    index, start = divmod(offset, BLOCK_SIZE)
+    return index - 1 + BLOCK_SIZE // SMALL_BLOCK_SIZE, start, BLOCK_SIZE
+
+
 def _stretches(blocks: Sequence[memoryview], size: int) -> Callable[[int], memoryview]:
     """From an offset to the bytes from there to the end of its block, or of the part."""
 
     def stretch(offset: int) -> memoryview:
-        number, start = divmod(offset, BLOCK_SIZE)
-        return blocks[number][start : min(BLOCK_SIZE, size - number * BLOCK_SIZE)]
+        index, start, block_size = _block_at(offset)
+        return blocks[index][start : min(block_size, size - offset + start)]
 
     return stretch
 

@@ -251,6 +251,16 @@ class TestSpooling:
         part.release()
         rig.check_empty()
 
+    async def test_a_part_is_moved_once(self, rig: Rig) -> None:
+        part = rig.part(BLOCK_SIZE)
+        await fill(part, pattern(1_000))
+        await part.spool()
+        await part.spool()
+        assert rig.spool.used == 1_000
+        assert contents(part.seal()) == pattern(1_000)
+        part.release()
+        rig.check_empty()
+
     @pytest.mark.parametrize("before", [0, *EDGES[:5]])
     async def test_later_bytes_go_to_the_file(self, rig: Rig, before: int) -> None:
         size = 3 * BLOCK_SIZE

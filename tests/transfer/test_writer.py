@@ -217,6 +217,55 @@ class TestPlans:
         await task
 
 
+class TestAdopt:
+    """A part gathered before the upload began: here 2,500 bytes at most are in the first."""
+
+    @pytest.mark.parametrize("held", [0, 1, 2_499, 2_500])
+    @pytest.mark.parametrize("more", [0, 1, 5_000])
+    @pytest.mark.parametrize("capacity", [2_500, 4_000, BLOCK_SIZE, MIB])
+    async def test_it_is_the_first_part(self, held: int, more: int, capacity: int) -> None:
+        rig = Rig()
+        data = pattern(held + more)
+        part = rig.part(capacity)
+        await part.append(memoryview(data)[:held])
+        writer = await rig.uploads.open(destination())
+        assert writer.adopt(part)
+        await writer.write(data[held:])
+        receipt = await writer.commit()
+        assert receipt.size == len(data)
+        assert receipt.checksum == checksum_of(data)
+        await whole_object(rig, data)
+
+    async def test_a_part_that_is_too_large_is_not(self) -> None:
+        rig = Rig()
+        part = rig.part(4_000)
+        await part.append(memoryview(pattern(2_501)))
+        writer = await rig.uploads.open(destination())
+        assert not writer.adopt(part)
+        part.release()
+        writer.abort()
+        await nothing_stored(rig)
+
+    async def test_bytes_a_digest_has_not_seen_are_not(self) -> None:
+        rig = Rig()
+        part = rig.part(10)
+        await part.append(memoryview(b"x"))
+        writer = await rig.uploads.open(destination(digests=digests(b"x", "Content-MD5")))
+        assert not writer.adopt(part)
+        part.release()
+        writer.abort()
+        await nothing_stored(rig)
+
+    async def test_it_goes_with_an_abort(self) -> None:
+        rig = Rig()
+        part = rig.part(4_000)
+        await part.append(memoryview(pattern(2_000)))
+        writer = await rig.uploads.open(destination())
+        assert writer.adopt(part)
+        writer.abort()
+        await nothing_stored(rig)
+
+
 class TestDeclaredSize:
     @pytest.mark.parametrize(
         ("declared", "sent"), [(10, 9), (10, 0), (10, 11), (2_501, 2_500), (5_000, 4_999), (5_000, 0)]

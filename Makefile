@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test check bench
+.PHONY: help setup run test check bench faults soak
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,3 +27,9 @@ check: setup ## ruff and mypy
 
 bench: setup ## what it costs, beside nginx and others (bench/README.md)
 	$(BIN)/python -m bench
+
+faults: setup ## every fault we can think of, and what becomes of it
+	$(BIN)/python -m tests.faults
+
+soak: setup ## mixed traffic and random faults for MINUTES (10)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10)

@@ -24,11 +24,14 @@ from s3proxy.observe import log
 from s3proxy.protocol.parts import MAX_PART_SIZE, PartPolicy
 from s3proxy.service import Limits, Service
 from s3proxy.store import embedded
-from s3proxy.store.s3 import S3Options, S3Store, has_credentials
+from s3proxy.store.build import build_store
+from s3proxy.store.s3 import has_credentials
 from s3proxy.transfer.budget import MemoryBudget
 from s3proxy.transfer.cleanup import Cleanup
+from s3proxy.transfer.journal import Journal
 from s3proxy.transfer.reader import Downloads
 from s3proxy.transfer.spool import Spool
+from s3proxy.transfer.sweeper import Sweeper
 from s3proxy.transfer.writer import Uploads
 from s3proxy.workers import announce, run_workers
 from settings import MIB, Settings, SettingsError, load_settings
@@ -53,27 +56,7 @@ LAST_SECONDS = 1.0
 
 def build_service(settings: Settings) -> Service:
     """Everything the handlers share, from the settings."""
-    credentials = {
-        "aws_access_key_id": settings.aws_access_key_id,
-        "aws_secret_access_key": settings.aws_secret_access_key,
-        "aws_session_token": settings.aws_session_token,
-    }
-    store = S3Store(
-        S3Options(
-            region=settings.s3_region,
-            endpoint_url=str(settings.s3_endpoint_url).rstrip("/") if settings.s3_endpoint_url else None,
-            addressing_style=settings.s3_addressing_style,
-            ca_bundle=settings.s3_ca_bundle,
-            credentials={name: secret.get_secret_value() for name, secret in credentials.items() if secret},
-            checksum=settings.s3_checksum,
-            sign_payload=settings.s3_sign_payload,
-            conditional_writes=settings.s3_conditional_writes,
-            connect_timeout=settings.s3_connect_timeout_seconds,
-            read_timeout=settings.s3_read_timeout_seconds,
-            attempts=settings.s3_attempts,
-            threads=settings.s3_threads,
-        )
-    )
+    store = build_store(settings)
     budget = MemoryBudget(settings.memory_budget_mb * MIB)
     spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
     cleanup = Cleanup(store)
@@ -99,6 +82,7 @@ def build_service(settings: Settings) -> Service:
             policy=policy,
             window=settings.upload_window,
             algorithm=settings.s3_checksum,
+            journal=Journal(settings.journal_dir, store=settings.store_name),
         ),
         downloads=Downloads(
             store,
@@ -114,6 +98,7 @@ def build_service(settings: Settings) -> Service:
             form_max_fields=settings.form_max_fields,
             client_timeout=settings.client_timeout_seconds,
             linger=settings.linger_seconds,
+            client_min_rate=settings.client_min_rate,
         ),
         inline_types=settings.inline_types,
     )
@@ -154,9 +139,12 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stopping.is_set() else stopping.set())
+    sweeper = Sweeper(service.store, settings.journal_dir, name=settings.store_name, age=settings.sweep_age_seconds)
+    sweeping = asyncio.create_task(sweeper.run(settings.sweep_interval_seconds))
     if not announce():
         banner.listening(settings.host, sockets[0].getsockname()[1])
     await stopping.wait()
+    sweeping.cancel()
     logger.info("draining", extra={"fields": {"requests": len(service.traffic)}})
     service.traffic.draining = True
     # The next answer on each connection is its last.
@@ -175,6 +163,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.wait([asyncio.create_task(server.close_all_connections())], timeout=LAST_SECONDS)
     await unless_hurried(service.cleanup.wait(CLEANUP_SECONDS))
     clean = await service.cleanup.wait(LAST_SECONDS)
+    service.uploads.journal.close()
     await service.store.close()
     logger.info("stopped", extra={"fields": {"clean": clean}})
     sys.stdout.flush()

@@ -106,6 +106,12 @@ class Settings(BaseSettings):
         75, description="Longest wait for the next request, and for its headers, on an open connection."
     )
     client_timeout_seconds: Seconds = Field(60, description="Longest silence of a client that sends or reads a body.")
+    client_min_rate: int = Field(
+        256,
+        ge=0,
+        le=1_073_741_824,
+        description="Bytes per second, over each CLIENT_TIMEOUT_SECONDS, below which a client is given up; 0 never.",
+    )
     linger_seconds: Seconds = Field(5, description="How long a refused body is still read so that the answer arrives.")
     max_header_size_kb: int = Field(16, ge=4, le=1_024, description="Request line and headers, in KiB.")
     shutdown_grace_seconds: Seconds = Field(25, description="How long transfers may go on after SIGTERM.")
@@ -118,6 +124,14 @@ class Settings(BaseSettings):
     )
     spool_limit_mb: int = Field(10_240, ge=0, description="Bytes spooled by one process; 0 never spools.")
 
+    state_dir: Path | None = Field(
+        None, description="Where each process notes its open multipart uploads. Without it, SPOOL_DIR."
+    )
+    sweep_age_seconds: float = Field(
+        900, ge=0, le=31_536_000, description="Age at which an upload that a dead process left open is aborted."
+    )
+    sweep_interval_seconds: Seconds = Field(900, description="Time between two looks for such uploads.")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severity logged.")
 
     @model_validator(mode="after")
@@ -129,11 +143,27 @@ class Settings(BaseSettings):
             faults.append("S3_CA_BUNDLE is not a file")
         if self.spool_limit_mb and not self.spool_dir.is_dir():
             faults.append("SPOOL_DIR is not a directory")
+        if self.state_dir is not None and not self.state_dir.is_dir():
+            faults.append("STATE_DIR is not a directory")
+        if self.memory_budget_mb < 2 * self.download_chunk_size:
+            faults.append("MEMORY_BUDGET_MB must hold two chunks of DOWNLOAD_CHUNK_SIZE")
         if not self.spool_limit_mb and self.memory_budget_mb < 2 * self.upload_multipart_chunk_size:
             faults.append("MEMORY_BUDGET_MB must hold two parts of UPLOAD_MULTIPART_CHUNK_SIZE when nothing is spooled")
+        if not self.spool_limit_mb and self.memory_budget_mb < self.upload_multipart_limit_mb:
+            faults.append("MEMORY_BUDGET_MB must hold an object of UPLOAD_MULTIPART_LIMIT_MB when nothing is spooled")
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    @property
+    def journal_dir(self) -> Path:
+        """Where the journals of open uploads are."""
+        return self.state_dir or self.spool_dir
+
+    @property
+    def store_name(self) -> str:
+        """What tells this store from another whose journals may be in the same directory."""
+        return str(self.s3_endpoint_url or f"aws {self.s3_region}")
 
     @property
     def wants_embedded_store(self) -> bool:

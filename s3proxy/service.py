@@ -14,12 +14,13 @@ from s3proxy.transfer.writer import Uploads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds on what clients send and how slowly. Sizes in bytes, times in seconds."""
+    """Bounds on what clients send and how slowly. Sizes in bytes, times in seconds, rates in bytes per second."""
 
     form_hold_limit: int
     form_max_fields: int
     client_timeout: float
     linger: float
+    client_min_rate: int = 0
 
 
 QUIET_SECONDS = 0.2

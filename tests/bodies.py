@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import random
 import zlib
@@ -58,6 +59,7 @@ def crc32_of(data: bytes) -> Checksum:
     return Checksum(ChecksumAlgorithm.CRC32, base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode())
 
 
+@functools.lru_cache(maxsize=256)
 def pattern(size: int, seed: int = 0) -> bytes:
     """Bytes in which no stretch is like another, so that none can be left out or doubled unseen."""
     # In whole words, so that a shorter pattern is the beginning of a longer one.

@@ -13,6 +13,7 @@ from tornado.iostream import StreamClosedError
 
 from s3proxy.errors import BadRequest, MethodNotAllowed, RequestTimeout, S3ProxyError, ShuttingDown, TooLarge
 from s3proxy.handlers.base import Handler, logger
+from s3proxy.protocol.pace import Pace
 from s3proxy.transfer.part import Withdrawn
 
 LINGER_SIZE = 256 * 1024 * 1024
@@ -41,8 +42,10 @@ class BodyHandler(Handler):
 
     async def prepare(self) -> None:
         """Called by Tornado when the headers are in, before it sends `100 Continue`."""
-        self._heard = asyncio.get_running_loop().time()
+        limits = self.service.limits
+        self.pace = Pace(limits.client_min_rate, limits.client_timeout)
         await self._guard(self._begin())
+        self._heard = asyncio.get_running_loop().time()
         if self.length != 0 and not self.refused and not self.closed:
             self._listen()
 
@@ -53,8 +56,11 @@ class BodyHandler(Handler):
             self._linger(len(chunk))
         if self.refused or self.closed:
             return
-        if self._silence is not None:
-            self._silence.cancel()
+        self._hush()
+        waited = asyncio.get_running_loop().time() - self._heard
+        if self.pace.too_slow(waited, len(chunk)) and self.received != self.length:
+            await self.refuse(RequestTimeout("The data arrived too slowly. Nothing was stored."))
+            return
         await self._guard(self.receive(chunk))
         self._heard = asyncio.get_running_loop().time()
         if not self.refused and not self.closed:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import sys
 from typing import Never
 
 from tornado.iostream import StreamClosedError
@@ -32,6 +35,12 @@ LARGEST_STRIDE = 64 * 1024 * 1024
 
 QUICK, SLOW = 0.1, 1.0
 """Seconds for one stride below which the next is twice as long, and above which it is half."""
+
+LOOKS = 4
+"""How often in a client timeout a client that takes its time is looked at."""
+
+ACKNOWLEDGED = struct.Struct("=120xQ")
+"""`tcpi_bytes_acked` in Linux's `struct tcp_info`."""
 
 TRIES = 3
 """How often a download starts anew when the object changes between the look at it and the read."""
@@ -145,15 +154,14 @@ class DownloadHandler(BodyHandler):
     async def _send_chunk(self, data: memoryview) -> None:
         """Hand `data` to the network in strides the client takes in about a second.
 
-        Raises `TimeoutError` when it takes nothing for the client timeout.
+        Raises what `_taken` raises.
         """
         loop = asyncio.get_running_loop()
         sent = 0
         while sent < len(data):
             stride = data[sent : sent + self._stride]
             started = loop.time()
-            async with asyncio.timeout(self.service.limits.client_timeout):
-                await self._send_stride(stride)
+            await self._taken(self._hand_over(stride), len(stride))
             took = loop.time() - started
             if took < QUICK:
                 self._stride = min(self._stride * 2, LARGEST_STRIDE)
@@ -162,11 +170,51 @@ class DownloadHandler(BodyHandler):
             sent += len(stride)
             self.sent += len(stride)
 
-    async def _send_stride(self, data: memoryview) -> None:
-        """Return when the network has taken `data`: the backpressure."""
-        if not self._headers_written:
+    def _hand_over(self, data: memoryview) -> asyncio.Future[None]:
+        """Give `data` to the network; done when it has taken it all: the backpressure."""
+        if not self._headers_written or self.request.connection is None:
             self.write(bytes(data))
-            await self.flush()
-        elif self.request.connection is not None:
-            # What `write` and `flush` come to, without their copy. Streams take views; the interface says bytes.
-            await self.request.connection.write(data)  # type: ignore[arg-type]
+            return self.flush()
+        # What `write` and `flush` come to, without their copy. Streams take views; the interface says bytes.
+        return self.request.connection.write(data)  # type: ignore[arg-type]
+
+    async def _taken(self, writing: asyncio.Future[None], size: int) -> None:
+        """Wait until the network has taken the `size` bytes of `writing`.
+
+        Raises `TimeoutError` when the client acknowledges nothing for the client timeout, or fewer bytes than the
+        minimum rate.
+        """
+        timeout = self.service.limits.client_timeout
+        loop = asyncio.get_running_loop()
+        quiet = 0.0
+        acknowledged = self._acknowledged()
+        while True:
+            started = loop.time()
+            await asyncio.wait([writing], timeout=timeout / LOOKS)
+            seconds = loop.time() - started
+            before, acknowledged = acknowledged, self._acknowledged()
+            if before is None or acknowledged is None:
+                progress = size if writing.done() else 0
+            else:
+                progress = acknowledged - before
+            if self.pace.too_slow(seconds, progress):
+                raise TimeoutError
+            if writing.done():
+                return await writing
+            if self.closed:
+                raise StreamClosedError
+            quiet = 0.0 if progress else quiet + seconds
+            if quiet >= timeout:
+                raise TimeoutError
+
+    def _acknowledged(self) -> int | None:
+        """Bytes of this connection that have arrived at the other end, where the system tells."""
+        stream = getattr(self.request.connection, "stream", None)
+        if stream is None or stream.closed() or sys.platform != "linux":
+            return None
+        try:
+            info = stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKNOWLEDGED.size)
+            acknowledged: int = ACKNOWLEDGED.unpack(info)[0]
+        except (OSError, struct.error):
+            return None
+        return acknowledged

@@ -48,10 +48,14 @@ class WriteConditions:
 
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """An upload S3 holds open until it is completed or aborted."""
+    """An upload S3 holds open until it is completed or aborted.
+
+    `retried`: S3 was asked more than once and may hold another upload besides, whose id nobody knows.
+    """
 
     path: ObjectPath
     upload_id: str
+    retried: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,10 @@ class ObjectStore(Protocol):
 
         No `put_part` of the upload may be under way. Raises when it could not be done; call again later.
         """
+        ...
+
+    async def list_uploads(self, bucket: str, prefix: str) -> Sequence[tuple[MultipartUpload, datetime]]:
+        """All open uploads to keys that begin with `prefix`, and when each was begun. Raises `BucketNotFound`."""
         ...
 
     async def head(self, path: ObjectPath) -> ObjectInfo:

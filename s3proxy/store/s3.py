@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -187,7 +187,8 @@ class S3Store:
         if self._checksums:
             arguments |= {"ChecksumAlgorithm": self._options.checksum.upper(), "ChecksumType": "FULL_OBJECT"}
         answer = await self._run(self._calls, self._client.create_multipart_upload, **arguments)
-        return MultipartUpload(path, required(answer, "UploadId"))
+        retried = answer["ResponseMetadata"].get("RetryAttempts", 0) > 0
+        return MultipartUpload(path, required(answer, "UploadId"), retried)
 
     async def put_part(
         self, upload: MultipartUpload, number: int, body: Body, *, checksum: Checksum | None = None
@@ -236,6 +237,21 @@ class S3Store:
                 raise
             return  # The abort was taken; only the look afterwards is not allowed to us.
         raise StoreBroken(reason="UploadStillThere")
+
+    async def list_uploads(self, bucket: str, prefix: str) -> Sequence[tuple[MultipartUpload, datetime]]:
+        """See `ObjectStore.list_uploads`."""
+        uploads: list[tuple[MultipartUpload, datetime]] = []
+        arguments: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
+        while True:
+            answer = await self._run(self._calls, self._client.list_multipart_uploads, **arguments)
+            uploads += [
+                (MultipartUpload(ObjectPath(bucket, row["Key"]), row["UploadId"]), row["Initiated"].astimezone(UTC))
+                for row in answer.get("Uploads", [])
+            ]
+            if not answer.get("IsTruncated"):
+                return uploads
+            arguments["KeyMarker"] = required(answer, "NextKeyMarker")
+            arguments["UploadIdMarker"] = required(answer, "NextUploadIdMarker")
 
     async def head(self, path: ObjectPath) -> ObjectInfo:
         """See `ObjectStore.head`."""

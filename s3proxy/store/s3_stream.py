@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,8 +87,9 @@ class S3Stream:
         if self._body is None:
             return
         if self._busy:
-            # Closing would wait for the thread that reads; this wakes it up.
-            self._body._raw_stream.shutdown()
+            # Closing would wait for the thread that reads; this wakes it up, unless it has just read the last byte.
+            with contextlib.suppress(RuntimeError):
+                self._body._raw_stream.shutdown()
         else:
             self._body.close()
 

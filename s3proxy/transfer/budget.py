@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import mmap
 from collections import OrderedDict, deque
 from typing import Protocol
@@ -158,7 +159,9 @@ class MemoryBudget:
 
     def _reclaim(self) -> None:
         if self._filling and (self._reclaiming is None or self._reclaiming.done()):
-            self._reclaiming = asyncio.get_running_loop().create_task(self._spool_oldest())
+            # In no request's context: what it logs is about other uploads than the one that happens to ask.
+            loop = asyncio.get_running_loop()
+            self._reclaiming = loop.create_task(self._spool_oldest(), context=contextvars.Context())
 
     async def _spool_oldest(self) -> None:
         """Spool the parts that have been filling longest until the first in line can be served."""

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 TRIES = 20
-"""With doubling pauses in seconds, about seven minutes; what is left then is for the bucket's lifecycle rule."""
+"""With doubling pauses in seconds, about seven minutes; what is left then is for the sweeper."""
 
 
 class Cleanup:
@@ -38,8 +38,8 @@ class Cleanup:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def abort(self, upload: MultipartUpload) -> None:
-        """Abort `upload`, again and again until it is gone. Does not raise."""
+    async def abort(self, upload: MultipartUpload) -> bool:
+        """Abort `upload`, again and again until it is gone; false when it was left behind. Does not raise."""
         pause = FIRST_PAUSE
         for _ in range(TRIES):
             try:
@@ -49,12 +49,13 @@ class Cleanup:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
-                return
+                return True
         self.failed += 1
         logger.error(
             "multipart upload left behind",
             extra={"fields": {"bucket": upload.path.bucket, "key": upload.path.key, "upload_id": upload.upload_id}},
         )
+        return False
 
     async def wait(self, seconds: float) -> bool:
         """Wait at most `seconds` for all that was started; true when nothing is left."""

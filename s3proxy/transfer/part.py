@@ -111,6 +111,13 @@ class Part:
                 data = data[self._fill(data) :]
         return taken
 
+    def resize(self, capacity: int) -> bool:
+        """Gather at most `capacity` bytes from now on; false, and nothing changed, where that is not possible."""
+        if self.size > capacity or (capacity > self.capacity and self.capacity % BLOCK_SIZE):
+            return False
+        self.capacity = capacity
+        return True
+
     def seal(self) -> PartBody:
         """No more bytes come; the body may be sent. From now on the part stays where it is."""
         self._budget.unwatch(self)

@@ -32,6 +32,7 @@ from s3proxy.store.contract import (
 )
 from s3proxy.transfer.budget import MemoryBudget
 from s3proxy.transfer.cleanup import Cleanup
+from s3proxy.transfer.journal import Entry, Journal
 from s3proxy.transfer.part import Part, PartBody, Withdrawn
 from s3proxy.transfer.spool import Spool
 
@@ -83,9 +84,11 @@ class Uploads:
         policy: PartPolicy,
         window: int,
         algorithm: ChecksumAlgorithm,
+        journal: Journal | None = None,
     ) -> None:
         self.store = store
         self.cleanup = cleanup
+        self.journal = journal or Journal(None)
         self.policy = policy
         self.window = window
         self.window_size = budget.size // 2
@@ -129,6 +132,7 @@ class ObjectWriter:
         self._part: Part | None = None
         self._number = 0
         self._creating: asyncio.Task[MultipartUpload] | None = None
+        self._entry: Entry | None = None
         self._sending: dict[asyncio.Task[None], PartBody] = {}
         self._parts: list[CompletedPart] = []
         self._failure: StoreError | None = None
@@ -136,10 +140,24 @@ class ObjectWriter:
     async def create(self) -> MultipartUpload:
         """The multipart upload, created at the first call. Raises what `ObjectStore.create_upload` raises."""
         if self._creating is None:
-            store, to = self._uploads.store, self.destination
-            self._creating = asyncio.create_task(store.create_upload(to.path, to.attributes))
+            self._creating = asyncio.create_task(self._create())
         # Shielded: an upload id that nobody waits for any more must still be aborted.
         return await asyncio.shield(self._creating)
+
+    async def _create(self) -> MultipartUpload:
+        """Create the upload, in such a way that the sweeper finds it whatever becomes of us or of the answer."""
+        journal, to = self._uploads.journal, self.destination
+        entry = self._entry = journal.begin(to.path)
+        try:
+            upload = await self._uploads.store.create_upload(to.path, to.attributes)
+        except StoreError as fault:
+            journal.leave(entry) if fault.ambiguous else journal.end(entry)
+            raise
+        if upload.retried:
+            journal.leave(entry)
+            entry = self._entry = journal.begin(to.path)
+        journal.know(entry, upload.upload_id)
+        return upload
 
     async def write(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes; returns when they have a place, which is the backpressure.
@@ -162,6 +180,19 @@ class ObjectWriter:
                 taken = await self._part.append(view)
                 self.size += taken
                 view = view[taken:]
+
+    def adopt(self, part: Part) -> bool:
+        """Begin with the bytes gathered in `part`, which is ours from now on; false when it cannot be the first part.
+
+        Raises `Withdrawn` after `abort`.
+        """
+        self._check()
+        if self.destination.digests or self._number or not part.resize(self.plan.size_of(1)):
+            return False
+        self._part = part
+        self._number = 1
+        self.size = part.size
+        return True
 
     async def commit(self) -> Receipt:
         """Make the object appear, whole and verified.
@@ -188,6 +219,8 @@ class ObjectWriter:
             self.abort()
             raise
         self.state = State.COMMITTED
+        if self._entry is not None:
+            self._uploads.journal.end(self._entry)
         self._release_part()
         return receipt
 
@@ -308,7 +341,9 @@ class ObjectWriter:
             upload = await self._creating
         except StoreError:
             return
-        await self._uploads.cleanup.abort(upload)
+        gone = await self._uploads.cleanup.abort(upload)
+        if self._entry is not None:
+            self._uploads.journal.end(self._entry) if gone else self._uploads.journal.leave(self._entry)
 
     def _release_part(self) -> None:
         if self._part is not None:

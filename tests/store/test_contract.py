@@ -447,6 +447,36 @@ class TestAbort:
         assert await get(store, path) == SMALL
 
 
+class TestListUploads:
+    async def test_what_is_open_under_a_prefix_is_listed(self, store: ObjectStore, bucket: str) -> None:
+        paths = [ObjectPath(bucket, key) for key in ("a/1", "a/1", "a/2 +ü", "b")]
+        uploads = [await store.create_upload(path, PLAIN) for path in paths]
+        listed = [upload for upload, _ in await store.list_uploads(bucket, "a/")]
+        assert sorted(listed, key=str) == sorted(uploads[:3], key=str)
+        for upload in uploads:
+            await store.abort_upload(upload)
+        assert await store.list_uploads(bucket, "") == []
+
+    async def test_a_completed_upload_is_not_open(self, store: ObjectStore, path: ObjectPath) -> None:
+        upload = await store.create_upload(path, PLAIN)
+        part = await store.put_part(upload, 1, BytesBody(SMALL))
+        await store.complete_upload(upload, [part], size=len(SMALL))
+        assert await store.list_uploads(path.bucket, path.key) == []
+
+    async def test_each_has_the_time_it_was_begun(self, backend: Backend, path: ObjectPath) -> None:
+        backend.needs("tell when uploads were begun (all in 2010)")
+        before = datetime.now(UTC)
+        upload = await backend.store.create_upload(path, PLAIN)
+        ((found, began),) = await backend.store.list_uploads(path.bucket, path.key)
+        await backend.store.abort_upload(upload)
+        assert found == upload
+        assert before <= began <= datetime.now(UTC)
+
+    async def test_a_missing_bucket_is_not_found(self, store: ObjectStore, nowhere: ObjectPath) -> None:
+        with pytest.raises(BucketNotFound):
+            await store.list_uploads(nowhere.bucket, nowhere.key)
+
+
 class TestHead:
     async def test_it_describes_the_object(self, store: ObjectStore, path: ObjectPath) -> None:
         before = datetime.now(UTC) - timedelta(seconds=2)

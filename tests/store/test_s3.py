@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -194,6 +195,28 @@ class TestOnTheWire:
         for request in s3.requests:
             assert not [name for name in request.headers if "checksum" in name or "trailer" in name]
             assert request.headers.get("content-encoding") is None
+
+    async def test_create_says_when_it_was_asked_twice(self, s3: CannedServer, make: Callable[..., S3Store]) -> None:
+        store = make(attempts=2)
+        s3.answers.extend([CREATED, CLOSED, CREATED])
+        assert not (await store.create_upload(PATH, PLAIN)).retried
+        assert (await store.create_upload(PATH, PLAIN)).retried
+
+    async def test_uploads_are_listed_to_the_last_page(self, s3: CannedServer, store: S3Store) -> None:
+        row = "<Upload><Key>k</Key><UploadId>{}</UploadId><Initiated>2026-01-02T03:04:05.000Z</Initiated></Upload>"
+        pages = [
+            "<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>"
+            "<NextUploadIdMarker>one</NextUploadIdMarker>" + row.format("one"),
+            "<IsTruncated>false</IsTruncated>" + row.format("two"),
+        ]
+        for page in pages:
+            text = f"<ListMultipartUploadsResult>{page}</ListMultipartUploadsResult>"
+            s3.answers.append(Answer(body=text.encode()))
+        listed = await store.list_uploads("bucket", "k")
+        began = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+        assert listed == [(MultipartUpload(ObjectPath("bucket", "k"), each), began) for each in ("one", "two")]
+        assert "key-marker=k" in s3.requests[1].target
+        assert "upload-id-marker=one" in s3.requests[1].target
 
     async def test_create_asks_for_a_checksum_of_the_whole(self, s3: CannedServer, store: S3Store) -> None:
         s3.answers.append(CREATED)

@@ -236,6 +236,22 @@ class TestAdopt:
         assert receipt.checksum == checksum_of(data)
         await whole_object(rig, data)
 
+    @pytest.mark.parametrize("capacity", [BLOCK_SIZE, BLOCK_SIZE + 1_000, 2 * BLOCK_SIZE])
+    @pytest.mark.parametrize("held", [100_000, BLOCK_SIZE])
+    async def test_a_part_of_blocks_grows_to_be_the_first(self, capacity: int, held: int) -> None:
+        rig = Rig(policy=PartPolicy(part_size=3 * BLOCK_SIZE, put_limit=3 * BLOCK_SIZE))
+        data = pattern(7 * BLOCK_SIZE)
+        part = rig.part(capacity)
+        await part.append(memoryview(data)[:held])
+        writer = await rig.uploads.open(destination())
+        assert writer.adopt(part) == (capacity % BLOCK_SIZE == 0)
+        if capacity % BLOCK_SIZE:
+            part.release()
+            await writer.write(data[:held])
+        await writer.write(data[held:])
+        await writer.commit()
+        await whole_object(rig, data)
+
     async def test_a_part_that_is_too_large_is_not(self) -> None:
         rig = Rig()
         part = rig.part(4_000)

@@ -1,0 +1,1 @@
+"""The programs people use, against a real server process."""

@@ -1,0 +1,1 @@
+"""The contract with HTTP clients, on real loopback sockets."""

@@ -18,6 +18,8 @@ METADATA_PREFIX = "x-amz-meta-"
 MAX_METADATA_SIZE = 2048
 """Bytes of names and values together (AWS S3 user guide, "Working with object metadata")."""
 
+FORM_TYPE = "application/x-www-form-urlencoded"
+
 LINE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -37,7 +39,7 @@ def from_headers(headers: HTTPHeaders, key: str) -> ObjectAttributes:
     if sum(len(name) + len(value) for name, value in metadata.items()) > MAX_METADATA_SIZE:
         raise BadRequest(f"Metadata (x-amz-meta-*) is longer than {MAX_METADATA_SIZE} bytes.")
     return ObjectAttributes(
-        content_type=_kept(headers, "Content-Type") or guess_type(key),
+        content_type=_content_type(headers) or guess_type(key),
         cache_control=_kept(headers, "Cache-Control"),
         content_disposition=_kept(headers, "Content-Disposition"),
         content_encoding=_kept(headers, "Content-Encoding"),
@@ -77,6 +79,12 @@ def to_headers(info: ObjectInfo, key: str, inline_types: Literal["safe", "all", 
     if info.checksum is not None:
         headers[f"x-amz-checksum-{info.checksum.algorithm}"] = info.checksum.value
     return {name: value for name, value in headers.items() if NAME.fullmatch(name) and _is_line(value)}
+
+
+def _content_type(headers: HTTPHeaders) -> str | None:
+    """What the client says the body is; not what `curl --data-binary` says of any body, unless told otherwise."""
+    content_type = _kept(headers, "Content-Type")
+    return None if content_type and content_type.lower().startswith(FORM_TYPE) else content_type
 
 
 def _kept(headers: HTTPHeaders, name: str) -> str | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tornado.web import stream_request_body
 
-from s3proxy.errors import NotFound, S3ProxyError, ShuttingDown, StoreError
+from s3proxy.errors import NotFound, S3ProxyError, ShuttingDown, StoreError, StoreTimeout
 from s3proxy.handlers.body import BodyHandler
+
+PATIENCE = 5.0
+"""Seconds the store has to answer before the process counts as not ready."""
 
 
 @stream_request_body
@@ -32,7 +37,11 @@ class ReadyHandler(BodyHandler):
             return
         if self.service.traffic.draining:
             raise ShuttingDown
-        await self.service.store.check()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.service.store.check()
+        except TimeoutError:
+            raise StoreTimeout from None
         self.answer({"status": "ready"})
 
     async def head(self) -> None:

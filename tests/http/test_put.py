@@ -252,6 +252,15 @@ async def test_an_object_that_vanishes_during_an_if_match_upload_is_412(port: in
 
 
 @pytest.mark.gen_test
+async def test_of_two_uploads_to_one_key_one_wins_whole(port: int, bucket: Bucket) -> None:
+    bodies = [b"a" * 200 * KIB, b"b" * 150 * KIB]
+    for _ in range(5):
+        answers = await asyncio.gather(*(exchange(port, "PUT", "/files/photos/k", body=body) for body in bodies))
+        assert [answer.status for answer in answers] == [200, 200]
+        assert bucket.data("k") in bodies
+
+
+@pytest.mark.gen_test
 async def test_two_writers_at_the_same_moment_are_a_conflict(call: Call, faulty: FaultyStore, bucket: Bucket) -> None:
     faulty.fail("put", WriteConflict(reason="ConditionalRequestConflict"))
     answer = await call("PUT", "/files/photos/k", body=b"hello", headers={"If-None-Match": "*"})
@@ -342,6 +351,13 @@ async def test_what_the_headers_say_of_the_object_comes_back_with_it(call: Call,
 async def test_a_missing_type_is_guessed_from_the_key(call: Call, bucket: Bucket, key: str, content_type: str) -> None:
     assert (await call("PUT", f"/files/photos/{key}", body=b"hello")).status == 200
     assert bucket.attributes(key).content_type == content_type
+
+
+@pytest.mark.gen_test
+async def test_what_curl_says_of_any_body_is_no_type(call: Call, bucket: Bucket) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await call("PUT", "/files/photos/a.png", body=b"hello", headers=headers)).status == 200
+    assert (bucket.data("a.png"), bucket.attributes("a.png").content_type) == (b"hello", "image/png")
 
 
 @pytest.mark.gen_test

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,7 +21,9 @@ from tornado.web import Application
 
 from s3proxy import banner
 from s3proxy.app import make_app
+from s3proxy.handlers.front import FrontServer
 from s3proxy.observe import log
+from s3proxy.observe.watchdog import Watchdog
 from s3proxy.protocol.parts import MAX_PART_SIZE, PartPolicy
 from s3proxy.service import Limits, Service
 from s3proxy.store import embedded
@@ -40,6 +43,9 @@ logger = logging.getLogger("s3proxy")
 
 READ_SIZE = 256 * 1024
 """Bytes read from a client's socket at a time."""
+
+OTHER_DESCRIPTORS = 512
+"""Descriptors a process may need beside its clients' connections: to the store, for spooled parts, for itself."""
 
 GC_THRESHOLD = 20_000
 """New objects between two searches for garbage cycles, instead of 700; requests make few."""
@@ -99,15 +105,33 @@ def build_service(settings: Settings) -> Service:
             client_timeout=settings.client_timeout_seconds,
             linger=settings.linger_seconds,
             client_min_rate=settings.client_min_rate,
+            max_transfers=settings.max_transfers,
         ),
         inline_types=settings.inline_types,
     )
 
 
-def build_server(app: Application, settings: Settings) -> HTTPServer:
+def room_for(connections: int) -> int:
+    """How many of so many connections this process may have open, after raising its limit of descriptors for them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    wanted = connections + OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    # Accepting with no descriptor left would be tried again and again, as fast as the processor can.
+    return min(connections, max(soft - OTHER_DESCRIPTORS, soft // 2))
+
+
+def build_server(app: Application, settings: Settings) -> FrontServer:
     """The HTTP side of one process, not yet listening."""
-    return HTTPServer(
+    return FrontServer(
         app,
+        max_connections=room_for(settings.max_connections),
         chunk_size=READ_SIZE,
         max_body_size=LARGEST_BODY,
         max_header_size=settings.max_header_size_kb * 1024,
@@ -126,7 +150,7 @@ def take_waiting(server: HTTPServer, sockets: list[socket.socket]) -> None:
                 server.handle_stream(IOStream(connection, read_chunk_size=server.read_chunk_size), address)
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, watchdog: Watchdog) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the draining."""
     service = build_service(settings)
     server = build_server(make_app(service), settings)
@@ -141,6 +165,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, lambda: hurry.set() if stopping.is_set() else stopping.set())
     sweeper = Sweeper(service.store, settings.journal_dir, name=settings.store_name, age=settings.sweep_age_seconds)
     sweeping = asyncio.create_task(sweeper.run(settings.sweep_interval_seconds))
+    watchdog.start()
     if not announce():
         banner.listening(settings.host, sockets[0].getsockname()[1])
     await stopping.wait()
@@ -191,7 +216,9 @@ def main() -> int:
             banner.embedded(settings.host, settings.port, embedded.BUCKET)
         if settings.workers > 1:
             return run_workers(settings.workers, os.environ, lambda: banner.listening(settings.host, settings.port))
-        asyncio.run(serve(settings))
+        watchdog = Watchdog()
+        with asyncio.Runner(loop_factory=watchdog.make_loop) as runner:
+            runner.run(serve(settings, watchdog))
     return 0
 
 

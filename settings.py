@@ -113,6 +113,13 @@ class Settings(BaseSettings):
         description="Bytes per second, over each CLIENT_TIMEOUT_SECONDS, below which a client is given up; 0 never.",
     )
     linger_seconds: Seconds = Field(5, description="How long a refused body is still read so that the answer arrives.")
+    max_transfers: Count = Field(
+        1_000, description="Uploads and downloads of one process at once; one more is told 503 and to come again."
+    )
+    max_connections: Count = Field(
+        5_000,
+        description="Open connections of one process, fewer where the system allows fewer; one more is closed at once.",
+    )
     max_header_size_kb: int = Field(16, ge=4, le=1_024, description="Request line and headers, in KiB.")
     shutdown_grace_seconds: Seconds = Field(25, description="How long transfers may go on after SIGTERM.")
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from s3proxy.errors import Busy
 from s3proxy.store.contract import ObjectStore
 from s3proxy.transfer.cleanup import Cleanup
 from s3proxy.transfer.reader import Downloads
@@ -21,6 +22,7 @@ class Limits:
     client_timeout: float
     linger: float
     client_min_rate: int = 0
+    max_transfers: int = 1_000
 
 
 QUIET_SECONDS = 0.2
@@ -41,6 +43,7 @@ class Traffic:
 
     draining: bool = False
     _requests: set[Request] = field(default_factory=set)
+    _transfers: set[Request] = field(default_factory=set)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __len__(self) -> int:
@@ -50,9 +53,21 @@ class Traffic:
         """`request` is being served."""
         self._requests.add(request)
 
+    @property
+    def transfers(self) -> int:
+        """How many uploads and downloads are under way."""
+        return len(self._transfers)
+
+    def transfer(self, request: Request, limit: int) -> None:
+        """`request` is an upload or a download. Raises `Busy` when `limit` of them are under way."""
+        if len(self._transfers) >= limit:
+            raise Busy
+        self._transfers.add(request)
+
     def leave(self, request: Request) -> None:
         """`request` is over. May be called twice."""
         self._requests.discard(request)
+        self._transfers.discard(request)
         if not self._requests:
             self._idle.set()
 

@@ -600,6 +600,13 @@ class FaultyStore:
     async def _call(
         self, operation: Operation, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        # As a thread: who waits for it may be cancelled, it goes on.
+        return await asyncio.shield(asyncio.ensure_future(self.perform(operation, call, *args, **kwargs)))
+
+    async def perform(
+        self, operation: Operation, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """One call with all that is to happen to it."""
         self.calls[operation] += 1
         rules = [rule for rule in self._rules if rule.operation == operation and self.calls[operation] in rule.calls]
         with self._busy(operation):
@@ -643,7 +650,7 @@ class FaultyStream:
     async def readinto(self, buffer: memoryview) -> int:
         """See `ObjectStream.readinto`."""
         # As a thread that is woken when its connection closes.
-        reading = asyncio.ensure_future(self._store._call("read", self._readinto, buffer))
+        reading = asyncio.ensure_future(self._store.perform("read", self._readinto, buffer))
         closing = asyncio.ensure_future(self._closed.wait())
         try:
             await asyncio.wait([reading, closing], return_when=asyncio.FIRST_COMPLETED)

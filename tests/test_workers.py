@@ -185,6 +185,8 @@ def test_a_signal_before_a_replacement_has_started_starts_none(start: Starter) -
     deadline = time.monotonic() + 10
     while Path(f"/proc/{first}").exists():
         assert time.monotonic() < deadline
+    with pytest.raises(AssertionError, match="no 3 lines"):
+        parent.read("worker", 3, seconds=0.5)
     parent.process.terminate()
     assert [int(line[1]) for line in parent.read("stopped")] == [second]
     parent.read("ended", seconds=10)

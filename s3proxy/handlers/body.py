@@ -34,6 +34,9 @@ class BodyHandler(Handler):
 
     refused = False
 
+    transfers: tuple[str, ...] = ()
+    """Methods that move an object, and of which only so many are served at once."""
+
     length: int | None = 0
     """Bytes of the body; None when they come in chunks."""
 
@@ -69,6 +72,8 @@ class BodyHandler(Handler):
     async def _begin(self) -> None:
         self.length = _declared_length(self.request)
         self.check_method()
+        if self.request.method in self.transfers:
+            self.service.traffic.transfer(self, self.service.limits.max_transfers)
         await self.begin()
 
     def check_method(self) -> None:

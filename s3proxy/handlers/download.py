@@ -49,6 +49,8 @@ TRIES = 3
 class DownloadHandler(BodyHandler):
     """Base of handlers that send objects."""
 
+    transfers = ("GET", "PUT", "POST")
+
     _reader: ObjectReader | None = None
     _ranged = False
     _stride = SMALLEST_STRIDE

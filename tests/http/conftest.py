@@ -141,6 +141,7 @@ def service(store: ObjectStore, shape: Shape, budget: MemoryBudget, tmp_path: Pa
             client_timeout=shape.client_timeout,
             linger=shape.linger,
             client_min_rate=shape.client_min_rate,
+            max_transfers=shape.max_transfers,
         ),
     )
 

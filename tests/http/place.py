@@ -44,6 +44,7 @@ class Shape:
     client_timeout: float = 10.0
     linger: float = 2.0
     client_min_rate: int = 0
+    max_transfers: int = 1_000
 
 
 class Bucket(Protocol):

@@ -134,17 +134,16 @@ async def test_a_client_that_does_not_read_costs_little_and_is_given_up(
 
 
 @pytest.mark.gen_test
-@pytest.mark.shape(client_timeout=0.4)
+@pytest.mark.shape(client_timeout=0.8)
 async def test_a_client_that_reads_slowly_is_left_alone(port: int, bucket: Bucket) -> None:
-    data = random.Random(1).randbytes(600 * KIB)
+    data = random.Random(1).randbytes(6 * MIB)
     bucket.put("k", data)
-    async with connect(port, receive_buffer=16 * KIB) as wire:
+    async with connect(port, receive_buffer=64 * KIB) as wire:
         await wire.request("GET", "/files/photos/k")
         head = await wire.read_until(b"\r\n\r\n")
-        received = b""
-        while len(received) < 40 * KIB:
-            received += await wire.read(4 * KIB)
-            await asyncio.sleep(0.1)  # A client that takes its time: more than twice the timeout in all.
-        received += await wire.read(len(data) - len(received))
+        received = bytearray()
+        while len(received) < len(data):
+            received += await wire.read(64 * KIB)
+            await asyncio.sleep(0.02)  # A client that takes its time: more than twice the timeout in all.
     assert b" 200 " in head
     assert received == data

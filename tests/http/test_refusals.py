@@ -138,13 +138,13 @@ async def test_a_client_that_falls_silent_is_told_408(port: int, bucket: Bucket,
 
 
 @pytest.mark.gen_test
-@pytest.mark.shape(client_timeout=0.3)
+@pytest.mark.shape(client_timeout=0.5)
 async def test_a_slow_client_that_goes_on_is_left_alone(port: int, bucket: Bucket) -> None:
     async with connect(port) as wire:
         await wire.request("PUT", "/files/photos/k", "Content-Length: 10")
         for _ in range(10):
             await wire.send(b"x")
-            await asyncio.sleep(0.06)  # A client that takes its time: twice the timeout in all.
+            await asyncio.sleep(0.1)  # A client that takes its time: twice the timeout in all.
         assert (await wire.answer()).status == 200
     assert bucket.data("k") == b"x" * 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -13,7 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.http.place import KIB, MIB, MotoBucket
+from s3proxy.service import Service
+from tests.fakes import FaultyStore, Operation
+from tests.http.place import KIB, MIB, Bucket, MotoBucket
+from tests.http.wire import exchange, until
 from tests.process import ServerProcess, wait_for
 
 SIZE = 20 * MIB
@@ -177,6 +181,38 @@ def test_a_draining_server_is_not_ready_on_connections_it_still_has(
         connection.send(b"b" * (SIZE // 2))
         assert connection.getresponse().read()
         assert server.exit_code() == 0
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("operation", ["put", "complete_upload"])
+async def test_draining_waits_for_a_commit_under_way(
+    port: int, service: Service, bucket: Bucket, faulty: FaultyStore, operation: Operation
+) -> None:
+    data = b"hello" if operation == "put" else bytes(200 * KIB)
+    gate = faulty.hang(operation)
+    put = asyncio.create_task(exchange(port, "PUT", "/files/photos/k", body=data))
+    await gate.reached.wait()
+    drained = asyncio.create_task(service.traffic.drain(10))
+    await until(lambda: service.traffic.draining)
+    assert not drained.done()
+    gate.open()
+    assert (await put).status == 200
+    await drained
+    assert bucket.data("k") == data
+
+
+@pytest.mark.gen_test
+async def test_a_commit_longer_than_the_grace_is_told_503_and_still_ends_whole(
+    port: int, service: Service, bucket: Bucket, faulty: FaultyStore
+) -> None:
+    gate = faulty.hang("complete_upload")
+    put = asyncio.create_task(exchange(port, "PUT", "/files/photos/k", body=bytes(200 * KIB)))
+    await gate.reached.wait()
+    await service.traffic.drain(0.01)
+    assert (await put).status == 503
+    gate.open()
+    await until(lambda: bucket.data("k") == bytes(200 * KIB))
+    assert faulty.calls["abort_upload"] == 0
 
 
 CREATED = b"""<InitiateMultipartUploadResult><Bucket>bucket</Bucket><Key>k</Key><UploadId>1</UploadId>\

@@ -68,7 +68,8 @@ def _program(folder: Path, store_port: int) -> Program:
         "UPLOAD_MULTIPART_CHUNK_SIZE": "5",
         "FORM_HOLD_LIMIT_MB": "8",
         "CLIENT_TIMEOUT_SECONDS": "30",
-        "MEMORY_BUDGET_MB": "64",
+        "S3_THREADS": "8",  # Small bounds are reached soon, and growth beyond them is seen.
+        "MEMORY_BUDGET_MB": "32",
         "SPOOL_DIR": str(folder),
         "LOG_LEVEL": "INFO",
     }

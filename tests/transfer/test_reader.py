@@ -115,7 +115,7 @@ class TestBytes:
         read_limit=st.one_of(st.none(), st.integers(300, 5_000)),
         store_seconds=st.sampled_from([0.0, 0.1, 1.0]),
         client_seconds=st.sampled_from([0.0, 0.1, 1.0]),
-        breaks=st.lists(st.integers(0, 40_000), max_size=6),
+        breaks=st.lists(st.integers(0, 40_000), max_size=6, unique=True),
         span=st.one_of(st.none(), st.tuples(st.integers(0, 39_999), st.integers(0, 39_999))),
         budget=st.sampled_from([12_000, 30_000, MIB]),
     )

@@ -34,7 +34,7 @@ from s3proxy.transfer.budget import BLOCK_SIZE, GRANT_TIMEOUT
 from s3proxy.transfer.part import Withdrawn
 from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt, State, multipart_etag
 from tests.bodies import checksum_of, crc32_of, pattern
-from tests.fakes import Gate, MemoryStore
+from tests.fakes import Gate, MemoryStore, Operation
 from tests.loop import settle, steps, virtual_loop
 from tests.transfer.rig import MIB, PATH, Rig, destination
 
@@ -647,6 +647,34 @@ class TestUse:
         gate.open()
         await nothing_stored(rig)
         assert rig.store.calls["abort_upload"] == 1
+
+    @pytest.mark.parametrize("size", [100, 5_000])
+    async def test_a_commit_goes_on_when_its_caller_is_cancelled(self, size: int) -> None:
+        rig = Rig()
+        gate = rig.store.hang("put" if size == 100 else "complete_upload")
+        task = asyncio.create_task(upload(rig, pattern(size)))
+        await gate.reached.wait()
+        task.cancel()
+        await settle()
+        assert task.cancelled()
+        assert not await rig.cleanup.wait(10), "a shutdown must know of it"
+        assert rig.store.calls["abort_upload"] == 0
+        assert rig.budget.granted > 0 or size == 5_000, "the body is still being read"
+        gate.open()
+        await whole_object(rig, pattern(size))
+
+    @pytest.mark.parametrize("size", [100, 5_000])
+    async def test_a_commit_that_fails_after_its_caller_was_cancelled_is_undone(self, size: int) -> None:
+        rig = Rig()
+        operation: Operation = "put" if size == 100 else "complete_upload"
+        rig.store.fail(operation, StoreBroken())
+        gate = rig.store.hang(operation)
+        task = asyncio.create_task(upload(rig, pattern(size)))
+        await settle()
+        task.cancel()
+        await settle()
+        gate.open()
+        await nothing_stored(rig)
 
     async def test_an_upload_that_was_being_created_is_aborted_when_it_is_known(self) -> None:
         rig = Rig()

@@ -1,0 +1,54 @@
+"""Where connections come in: no more of them than the process has room for."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+
+logger = logging.getLogger(__name__)
+
+LOG_SECONDS = 1.0
+"""Least time between two lines about refused connections."""
+
+
+class FrontServer(HTTPServer):
+    """Tornado's server, with at most `max_connections` open. One more is closed at once and costs no task.
+
+    `connections` counts the open ones, `refused` those that were closed so.
+    """
+
+    def initialize(self, *args: Any, max_connections: int = sys.maxsize, **kwargs: Any) -> None:
+        """Called by Tornado in place of `__init__`."""
+        super().initialize(*args, **kwargs)
+        self.max_connections = max_connections
+        self.connections = 0
+        self.refused = 0
+        self._told = 0
+        self._tell_at = 0.0
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        """Called by Tornado for each connection that was accepted."""
+        if self.connections >= self.max_connections:
+            stream.close()
+            self.refused += 1
+            self._tell()
+            return
+        self.connections += 1
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: object) -> None:
+        """Called by Tornado once for each connection that it served."""
+        self.connections -= 1
+        super().on_close(server_conn)
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now >= self._tell_at:
+            fields = {"limit": self.max_connections, "refused": self.refused - self._told}
+            logger.warning("too many connections", extra={"fields": fields})
+            self._told, self._tell_at = self.refused, now + LOG_SECONDS

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test check bench faults soak
+.PHONY: help setup run test check bench faults soak fuzz
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,3 +33,8 @@ faults: setup ## every fault we can think of, and what becomes of it
 
 soak: setup ## mixed traffic and random faults for MINUTES (10)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10)
+
+fuzz: setup ## coverage-guided fuzzing of every parser for SECONDS (60) each
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
+	for target in form form_type path file_name byte_range conditions digests; do \
+		$(BIN)/python -m tests.fuzz $$target $(or $(SECONDS),60) || exit 1; done

@@ -1,0 +1,1 @@
+"""Arbitrary bytes for everything that reads what strangers send. The invariant: only a `RequestError` ever leaves."""

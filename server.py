@@ -166,7 +166,10 @@ async def serve(settings: Settings, watchdog: Watchdog) -> None:
     sweeper = Sweeper(service.store, settings.journal_dir, name=settings.store_name, age=settings.sweep_age_seconds)
     sweeping = asyncio.create_task(sweeper.run(settings.sweep_interval_seconds))
     watchdog.start()
-    if not announce():
+    if announce():
+        # Ctrl-C reaches every process of the terminal; a worker's parent hands it on as SIGTERM.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+    else:
         banner.listening(settings.host, sockets[0].getsockname()[1])
     await stopping.wait()
     sweeping.cancel()

@@ -53,7 +53,7 @@ class BodyHandler(Handler):
             self._listen()
 
     async def data_received(self, chunk: bytes) -> None:
-        """Called by Tornado with each chunk; the next is read when this returns."""
+        """Called by Tornado with each chunk, bytes or a view of them; the next is read when this returns."""
         self.received += len(chunk)
         if self.refused:
             self._linger(len(chunk))

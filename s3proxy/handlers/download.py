@@ -16,7 +16,6 @@ from s3proxy.errors import (
     RangeNotSatisfiable,
     RequestTimeout,
     S3ProxyError,
-    StoreError,
     StorePreconditionFailed,
     StoreRangeNotSatisfiable,
 )
@@ -144,7 +143,7 @@ class DownloadHandler(BodyHandler):
             await self.finish()
         except StreamClosedError:
             self.outcome = self.outcome or "client_closed"
-        except StoreError as fault:
+        except S3ProxyError as fault:
             self.outcome = self.outcome or fault.code
             self.break_off()
         except TimeoutError:

@@ -32,7 +32,7 @@ class FilesHandler(DownloadHandler):
     async def receive(self, chunk: bytes) -> None:
         """See `BodyHandler.receive`."""
         if self._form is not None:
-            await self._form.feed(chunk)
+            await self._form.feed(bytes(chunk))  # The form grammar works on bytes, not on views.
 
     async def post(self) -> None:
         """Store the form's file, or its files when `object_name` ends in `/`."""

@@ -10,6 +10,8 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
+from s3proxy.handlers.stream import ClientStream
+
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 1.0
@@ -39,7 +41,8 @@ class FrontServer(HTTPServer):
             self._tell()
             return
         self.connections += 1
-        super().handle_stream(stream, address)
+        # Nothing was read yet, so that another stream may have the socket.
+        super().handle_stream(ClientStream(stream.socket, read_chunk_size=stream.read_chunk_size), address)
 
     def on_close(self, server_conn: object) -> None:
         """Called by Tornado once for each connection that it served."""

@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.faults import client
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 
 OLD = b"the old object, whole" * 1000
+
+LOGGED_SECONDS = 5.0
+"""Within these after the row every request of it is over and logged."""
 
 UNDONE_SECONDS = 10.0
 """Within these after the row nothing of it may be left."""
@@ -77,13 +79,18 @@ def object_after(scene: Scene) -> str:
     return "old" if digest(data) == digest(OLD) else f"{len(data)} other bytes"
 
 
-def uploads_left(scene: Scene) -> int:
-    """Wait until no more multipart uploads are open than may be; how many there are."""
-    if scene.row.left == 0:
-        until(lambda: not scene.truth.uploads(), UNDONE_SECONDS)
-    else:
-        until(lambda: len(scene.truth.uploads()) <= scene.row.left and scene.proxy.in_flight == 0, UNDONE_SECONDS)
-    return len(scene.truth.uploads())
+def uploads_left(scene: Scene, start: int) -> int:
+    """Wait until the requests are over and no more multipart uploads are open than may be; how many there are."""
+    for identity in scene.ids:
+        _is_logged(scene, identity, start)
+    found: list[int] = []
+
+    def settled() -> bool:
+        found.append(len(scene.truth.uploads()))
+        return found[-1] <= scene.row.left and scene.proxy.in_flight == 0
+
+    until(settled, UNDONE_SECONDS)
+    return found[-1]
 
 
 def answered_right(row: Row, answer: Answer | None, record: Record) -> list[str]:
@@ -145,19 +152,25 @@ def _at_rest_again(scene: Scene) -> list[str]:
     return [f"I4: {fault}" for fault in restless()]
 
 
+def _outcomes(scene: Scene, identity: str, start: int) -> int:
+    records = scene.server.program.records(start)
+    return sum(row["message"] == "request" and row.get("request_id") == identity for row in records)
+
+
+def _is_logged(scene: Scene, identity: str, start: int) -> bool:
+    """Wait for the outcome of a request in the log; at once when the process has ended."""
+    patience = 0 if scene.server.program.process.poll() is not None else LOGGED_SECONDS
+    return until(lambda: _outcomes(scene, identity, start), patience)
+
+
 def _logged_right(scene: Scene, start: int) -> list[str]:
     program = scene.server.program
-
-    def count(identity: str) -> int:
-        records = program.records(start)
-        return sum(row["message"] == "request" and row.get("request_id") == identity for row in records)
-
     faults = []
     for identity in scene.ids:
-        if not until(partial(count, identity), 0 if program.process.poll() is not None else 5):
+        if not _is_logged(scene, identity, start):
             faults.append(f"I5: no log record of request {identity}")
-        elif count(identity) > 1:
-            faults.append(f"I5: {count(identity)} outcomes of request {identity} are logged")
+        elif (outcomes := _outcomes(scene, identity, start)) > 1:
+            faults.append(f"I5: {outcomes} outcomes of request {identity} are logged")
         if (lines := sum(row.get("request_id") == identity for row in program.records(start))) > MOST_RECORDS:
             faults.append(f"I5: {lines} log records of request {identity}")
     output = program.output()[start:]

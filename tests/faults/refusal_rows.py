@@ -116,7 +116,6 @@ ROWS: tuple[Row, ...] = (
         statuses=(502, 503, 504),
         after=("old",),
         seconds=30,
-        fast=True,
     ),
     Row(
         number="S1",

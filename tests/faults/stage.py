@@ -210,7 +210,7 @@ class Stage:
                 faults.append(f"took {took:.1f} s, more than {row.seconds:g}")
             faults += invariants.answered_right(row, answer, record)
             # What undoes the upload may still need the rules: an abort that fails at first is part of the row.
-            uploads = invariants.uploads_left(scene)
+            uploads = invariants.uploads_left(scene, start)
             self.proxy.heal()
             after = invariants.object_after(scene)
             faults += invariants.check(scene, answer, after, uploads, start)

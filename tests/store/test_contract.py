@@ -725,7 +725,7 @@ class TestList:
         assert tuple(row.key for row in page.objects) == names
         assert tuple(page.prefixes) == prefixes
 
-    @pytest.mark.parametrize("limit", [1, 2, 3, 9, 10])
+    @pytest.mark.parametrize("limit", [1, 3, 9])
     @pytest.mark.parametrize("delimiter", ["", "/"])
     async def test_pages_hold_everything_once(
         self, store: ObjectStore, bucket: str, limit: int, delimiter: str

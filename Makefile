@@ -18,7 +18,7 @@ run: setup ## serve on port 8000, with an embedded S3 when none is configured
 	$(BIN)/python server.py
 
 test: setup ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup ## ruff and mypy
 	$(BIN)/ruff check .

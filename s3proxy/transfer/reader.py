@@ -107,7 +107,7 @@ class ObjectReader:
         data = await self._fetches[0].take()
         self._pace.store_done()
         self._next += len(data)
-        if self._pace.passed(len(data), self._downloads.range_size):
+        if self._pace.passed(len(data), self._downloads.range_size, all(fetch.fetched for fetch in self._fetches)):
             self._look_ahead()
         return data
 
@@ -174,14 +174,18 @@ class _Pace:
         self._store += now - self._mark
         self._mark = now
 
-    def passed(self, size: int, range_size: int) -> bool:
-        """Count `size` bytes; true once a range's worth has passed and the window was set anew."""
+    def passed(self, size: int, range_size: int, ahead: bool) -> bool:
+        """Count `size` bytes; true once a range's worth has passed and the window was set anew.
+
+        It narrows only when the store is `ahead`, with all that was asked of it: one range that was there in time is no
+        sign that fewer would have been.
+        """
         self._bytes += size
         if self._bytes < range_size:
             return False
         if self._store > FASTER * self._client:
             self.window = min(self.window * GROWTH, self._widest)
-        elif self._client > FASTER * self._store:
+        elif ahead and self._client > FASTER * self._store:
             self.window = max(self.window // 2, 1)
         self._client = self._store = 0.0
         self._bytes = 0
@@ -207,6 +211,11 @@ class _Fetch:
     def drained(self) -> bool:
         """Whether all of the span was taken."""
         return not self._chunks and self._span.done
+
+    @property
+    def fetched(self) -> bool:
+        """Whether all of the span has arrived."""
+        return self._span.done
 
     def shorten(self, size: int) -> int:
         """End the span `size` bytes and one chunk from here; returns where."""

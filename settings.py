@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     )
     linger_seconds: Seconds = Field(5, description="How long a refused body is still read so that the answer arrives.")
     max_transfers: Count = Field(
-        1_000, description="Uploads and downloads of one process at once; one more is told 503 and to come again."
+        4_000, description="Uploads and downloads of one process at once; one more is told 503 and to come again."
     )
     max_connections: Count = Field(
         5_000,

@@ -25,7 +25,7 @@ BLOCK_SIZE = 256 * 1024
 SMALL_BLOCK_SIZE = 64 * 1024
 """Bytes of the first blocks of a part, which a thousand slow clients can have; below it malloc does as well."""
 
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds a request for memory waits for parts on their way to the store before slow uploads are spooled."""
 
 GRANT_TIMEOUT = 60.0

@@ -146,6 +146,8 @@ class Settings(BaseSettings):
         faults = []
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
             faults.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together")
+        if self.s3_endpoint_url is not None and (self.s3_endpoint_url.username or self.s3_endpoint_url.password):
+            faults.append("S3_ENDPOINT_URL must not hold a user or a password; logs would")
         if self.s3_ca_bundle is not None and not self.s3_ca_bundle.is_file():
             faults.append("S3_CA_BUNDLE is not a file")
         if self.spool_limit_mb and not self.spool_dir.is_dir():

@@ -127,6 +127,7 @@ class TestFaults:
         [
             ({"AWS_ACCESS_KEY_ID": "id"}, "AWS_SECRET_ACCESS_KEY"),
             ({"AWS_SECRET_ACCESS_KEY": "secret"}, "AWS_ACCESS_KEY_ID"),
+            ({"S3_ENDPOINT_URL": "http://me:word@localhost:9000"}, "S3_ENDPOINT_URL"),
             ({"S3_CA_BUNDLE": "/nonexistent"}, "S3_CA_BUNDLE"),
             ({"SPOOL_DIR": "/nonexistent"}, "SPOOL_DIR"),
             (

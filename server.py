@@ -7,137 +7,54 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
-from tornado.web import Application
 
 from s3proxy import banner
+from s3proxy.access.guard import AccessGuard, Guard
+from s3proxy.access.reload import Reloader
 from s3proxy.app import make_app
-from s3proxy.handlers.front import FrontServer
+from s3proxy.assembly import Refused, build_metrics, build_server, build_service
+from s3proxy.errors import AccessUnavailable
+from s3proxy.ledger.database import Ledger
 from s3proxy.observe import log
 from s3proxy.observe.watchdog import Watchdog
-from s3proxy.protocol.parts import MAX_PART_SIZE, PartPolicy
-from s3proxy.service import Limits, Service
+from s3proxy.service import Service
 from s3proxy.store import embedded
-from s3proxy.store.build import build_store
 from s3proxy.store.s3 import has_credentials
-from s3proxy.transfer.budget import MemoryBudget
-from s3proxy.transfer.cleanup import Cleanup
-from s3proxy.transfer.journal import Journal
-from s3proxy.transfer.reader import Downloads
-from s3proxy.transfer.spool import Spool
 from s3proxy.transfer.sweeper import Sweeper
-from s3proxy.transfer.writer import Uploads
-from s3proxy.workers import announce, run_workers
-from settings import MIB, Settings, SettingsError, load_settings
+from s3proxy.workers import announce, is_worker, run_workers
+from s3proxy.workers import number as worker_number
+from settings import Settings, SettingsError, load_settings
 
 logger = logging.getLogger("s3proxy")
-
-READ_SIZE = 256 * 1024
-"""Bytes read from a client's socket at a time."""
-
-OTHER_DESCRIPTORS = 512
-"""Descriptors a process may need beside its clients' connections: to the store, for spooled parts, for itself."""
 
 GC_THRESHOLD = 20_000
 """New objects between two searches for garbage cycles, instead of 700; requests make few."""
 
-LARGEST_BODY = 1 << 62
-"""Bytes Tornado may let through; what is too large is told by the upload's own plan, with an answer."""
-
 CLEANUP_SECONDS = 10.0
 """How long aborts may go on after the last transfer has ended."""
 
+TIDY_INTERVAL = 3600.0
+"""Seconds between two looks for what is over in the ledger."""
+
+LEDGER_KEEPS = 86_400.0
+"""Seconds for which the ledger keeps a link that has expired and a day's bytes, for those who ask."""
+
+LEDGER_PATIENCE = 5.0
+"""Seconds the ledger has to close."""
+
 LAST_SECONDS = 1.0
 """How long each step of an end in a hurry may take."""
-
-
-def build_service(settings: Settings) -> Service:
-    """Everything the handlers share, from the settings."""
-    store = build_store(settings)
-    budget = MemoryBudget(settings.memory_budget_mb * MIB)
-    spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
-    cleanup = Cleanup(store)
-    part_size = settings.upload_multipart_chunk_size * MIB
-    # One upload holds a large part while it fills and another on its way, in memory or on disk.
-    held = (budget.size + spool.limit) // 2
-    put_limit = settings.upload_multipart_limit_mb * MIB
-    policy = PartPolicy(
-        part_size=part_size,
-        max_part_size=min(max(held, part_size, put_limit), MAX_PART_SIZE),
-        put_limit=put_limit,
-        max_parts=settings.s3_max_parts,
-        equal_parts=settings.s3_equal_parts,
-        max_object_size=settings.max_object_size_mb * MIB,
-    )
-    return Service(
-        store=store,
-        uploads=Uploads(
-            store,
-            budget,
-            spool,
-            cleanup,
-            policy=policy,
-            window=settings.upload_window,
-            algorithm=settings.s3_checksum,
-            journal=Journal(settings.journal_dir, store=settings.store_name),
-        ),
-        downloads=Downloads(
-            store,
-            budget,
-            chunk_size=settings.download_chunk_size * MIB,
-            range_size=settings.download_range_size_mb * MIB,
-            window=settings.download_window,
-            resumes=settings.download_resumes,
-        ),
-        cleanup=cleanup,
-        limits=Limits(
-            form_hold_limit=settings.form_hold_limit_mb * MIB,
-            form_max_fields=settings.form_max_fields,
-            client_timeout=settings.client_timeout_seconds,
-            linger=settings.linger_seconds,
-            client_min_rate=settings.client_min_rate,
-            max_transfers=settings.max_transfers,
-        ),
-        inline_types=settings.inline_types,
-    )
-
-
-def room_for(connections: int) -> int:
-    """How many of so many connections this process may have open, after raising its limit of descriptors for them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return connections
-    wanted = connections + OTHER_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-    # Accepting with no descriptor left would be tried again and again, as fast as the processor can.
-    return min(connections, max(soft - OTHER_DESCRIPTORS, soft // 2))
-
-
-def build_server(app: Application, settings: Settings) -> FrontServer:
-    """The HTTP side of one process, not yet listening."""
-    return FrontServer(
-        app,
-        max_connections=room_for(settings.max_connections),
-        chunk_size=READ_SIZE,
-        max_body_size=LARGEST_BODY,
-        max_header_size=settings.max_header_size_kb * 1024,
-        idle_connection_timeout=settings.keepalive_timeout_seconds,
-        xheaders=settings.trust_proxy_headers,
-    )
 
 
 def take_waiting(server: HTTPServer, sockets: list[socket.socket]) -> None:
@@ -148,6 +65,35 @@ def take_waiting(server: HTTPServer, sockets: list[socket.socket]) -> None:
                 connection, address = listener.accept()
                 connection.setblocking(False)
                 server.handle_stream(IOStream(connection, read_chunk_size=server.read_chunk_size), address)
+
+
+def follow(path: Path | None, guard: Guard) -> Reloader | None:
+    """Have the access file, if there is one, read again when it changes, and on SIGHUP."""
+    loop = asyncio.get_running_loop()
+    if path is None or not isinstance(guard, AccessGuard):
+        return None
+    reloader = Reloader(path, guard)
+    reloader.start()
+    reloading: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(reloader.reload())))
+    return reloader
+
+
+async def tidy(ledger: Ledger) -> None:
+    """Drop what is over from the ledger, now and then."""
+    while True:
+        with contextlib.suppress(AccessUnavailable):
+            await ledger.forget(time.time() - LEDGER_KEEPS)
+        await asyncio.sleep(TIDY_INTERVAL)
+
+
+async def close_ledger(service: Service) -> None:
+    """Count what is not yet counted, and close the ledger; a database that hangs is left after some seconds."""
+    if service.ledger is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEDGER_PATIENCE):
+                await service.quotas.settle()
+                await service.ledger.close()
 
 
 async def serve(settings: Settings, watchdog: Watchdog) -> None:
@@ -165,6 +111,12 @@ async def serve(settings: Settings, watchdog: Watchdog) -> None:
         loop.add_signal_handler(number, lambda: hurry.set() if stopping.is_set() else stopping.set())
     sweeper = Sweeper(service.store, settings.journal_dir, name=settings.store_name, age=settings.sweep_age_seconds)
     sweeping = asyncio.create_task(sweeper.run(settings.sweep_interval_seconds))
+    reloader = follow(settings.access_file, service.guard)
+    tidying = asyncio.create_task(tidy(service.ledger)) if service.ledger is not None else None
+    metrics = build_metrics(service, server, watchdog, sweeper, reloader)
+    if settings.metrics_port is not None:
+        # Every process of its own: what several answer on one port, nobody can add up.
+        metrics.start(settings.metrics_host, settings.metrics_port and settings.metrics_port + worker_number())
     watchdog.start()
     if announce():
         # Ctrl-C reaches every process of the terminal; a worker's parent hands it on as SIGTERM.
@@ -173,6 +125,10 @@ async def serve(settings: Settings, watchdog: Watchdog) -> None:
         banner.listening(settings.host, sockets[0].getsockname()[1])
     await stopping.wait()
     sweeping.cancel()
+    if tidying is not None:
+        tidying.cancel()
+    if reloader is not None:
+        await reloader.close()
     logger.info("draining", extra={"fields": {"requests": len(service.traffic)}})
     service.traffic.draining = True
     # The next answer on each connection is its last.
@@ -193,6 +149,9 @@ async def serve(settings: Settings, watchdog: Watchdog) -> None:
     clean = await service.cleanup.wait(LAST_SECONDS)
     service.uploads.journal.close()
     await service.store.close()
+    await service.guard.close()
+    metrics.close()
+    await unless_hurried(close_ledger(service))
     logger.info("stopped", extra={"fields": {"clean": clean}})
     sys.stdout.flush()
     # A thread that hangs in a call to a silent store must not keep the process.
@@ -207,6 +166,8 @@ def main() -> int:
         print(fault, file=sys.stderr)
         return 2
     log.configure(settings.log_level)
+    if settings.access_file is None and not is_worker():
+        banner.warn_open()
     with contextlib.ExitStack() as stack:
         if settings.wants_embedded_store and embedded.is_available() and not has_credentials():
             store = stack.enter_context(embedded.EmbeddedStore())
@@ -220,8 +181,12 @@ def main() -> int:
         if settings.workers > 1:
             return run_workers(settings.workers, os.environ, lambda: banner.listening(settings.host, settings.port))
         watchdog = Watchdog()
-        with asyncio.Runner(loop_factory=watchdog.make_loop) as runner:
-            runner.run(serve(settings, watchdog))
+        try:
+            with asyncio.Runner(loop_factory=watchdog.make_loop) as runner:
+                runner.run(serve(settings, watchdog))
+        except Refused as refusal:
+            print(refusal, file=sys.stderr)
+            return 2
     return 0
 
 

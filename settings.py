@@ -7,18 +7,34 @@ names ending in `_SECONDS` are seconds. Wrong values stop the start with every e
 from __future__ import annotations
 
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, HttpUrl, IPvAnyNetwork, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from s3proxy.buckets import Redirect
 from s3proxy.protocol.checksums import ChecksumAlgorithm
 
 MIB = 1024 * 1024
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _split(value: object) -> object:
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_split)]
+
+PRIVATE_NETWORKS = tuple(
+    ip_network(network)
+    for network in ("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
+"""Addresses that the internet cannot connect from."""
 
 
 class SettingsError(Exception):
@@ -67,6 +83,9 @@ class Settings(BaseSettings):
     )
     s3_attempts: int = Field(3, ge=1, le=10, description="Tries of one store call, the first included.")
     s3_threads: int = Field(16, ge=2, le=256, description="Threads for parts and for reads, each; per process.")
+    buckets_file: Path | None = Field(
+        None, description="TOML file of further stores and of rules for buckets. Read at the start."
+    )
 
     upload_multipart_limit_mb: int = Field(
         8, ge=1, le=5_120, description="Objects up to this size are stored in one request, larger ones in parts."
@@ -96,11 +115,25 @@ class Settings(BaseSettings):
         description="Types a browser may show instead of saving. `all` lets stored HTML run as this site's own.",
     )
 
+    redirect_downloads: Redirect = Field(
+        "never",
+        description="When a GET is answered with a URL of the store's own: if `?redirect` asks, or for large ones too.",
+    )
+    redirect_size_mb: int = Field(64, ge=0, description="Size from which an object is large for REDIRECT_DOWNLOADS.")
+    redirect_expires_seconds: Seconds = Field(300, description="How long such a URL can be used.")
+
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=128, description="Server processes on that port.")
+    public_url: HttpUrl | None = Field(
+        None, description="How clients reach the service, for links; without it, what they say in `Host`."
+    )
     trust_proxy_headers: bool = Field(
         False, description="Take the client's address from X-Real-Ip; only behind a proxy that overwrites it."
+    )
+    trusted_proxies: Networks = Field(
+        default_factory=lambda: PRIVATE_NETWORKS,
+        description="Where such a proxy connects from: addresses and networks, separated by commas.",
     )
     keepalive_timeout_seconds: Seconds = Field(
         75, description="Longest wait for the next request, and for its headers, on an open connection."
@@ -139,6 +172,25 @@ class Settings(BaseSettings):
     )
     sweep_interval_seconds: Seconds = Field(900, description="Time between two looks for such uploads.")
 
+    access_file: Path | None = Field(
+        None, description="Who may do what (docs/access.md). Without it, everyone may do everything."
+    )
+    require_access_file: bool = Field(False, description="Do not start without an access file.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="Where links and daily quotas are counted: `sqlite:///PATH` or `postgresql://…`. "
+        "Without it, a file in STATE_DIR.",
+    )
+    cors_origins: Words = Field(
+        default_factory=tuple,
+        description="Sites whose pages may call the service, as `https://host:port`, separated by commas; `*` is all.",
+    )
+    cors_max_age_seconds: int = Field(600, ge=0, le=86_400, description="How long browsers remember that they may.")
+
+    metrics_host: str = Field("127.0.0.1", description="Address on which each process serves `/metrics`, for everyone.")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65_535, description="Port of that, of one process; with WORKERS the first one's."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severity logged.")
 
     @model_validator(mode="after")
@@ -150,8 +202,14 @@ class Settings(BaseSettings):
             faults.append("S3_ENDPOINT_URL must not hold a user or a password; logs would")
         if self.s3_ca_bundle is not None and not self.s3_ca_bundle.is_file():
             faults.append("S3_CA_BUNDLE is not a file")
+        if self.buckets_file is not None and not self.buckets_file.is_file():
+            faults.append("BUCKETS_FILE is not a file")
         if self.spool_limit_mb and not self.spool_dir.is_dir():
             faults.append("SPOOL_DIR is not a directory")
+        if self.require_access_file and self.access_file is None:
+            faults.append("REQUIRE_ACCESS_FILE is set and ACCESS_FILE is not")
+        if self.access_file is not None and not self.access_file.is_file():
+            faults.append("ACCESS_FILE is not a file")
         if self.state_dir is not None and not self.state_dir.is_dir():
             faults.append("STATE_DIR is not a directory")
         if self.memory_budget_mb < 2 * self.download_chunk_size:
@@ -168,6 +226,13 @@ class Settings(BaseSettings):
     def journal_dir(self) -> Path:
         """Where the journals of open uploads are."""
         return self.state_dir or self.spool_dir
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger is."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.journal_dir / 's3proxy.sqlite'}"
 
     @property
     def store_name(self) -> str:

@@ -1,8 +1,9 @@
 """The servers that can stand between a client and the store, each with its way to be started and spoken to."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.baselines.nginx import Upstream, write_config
@@ -38,11 +39,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One kind of server: how it starts and where it keeps object KEY of the bench bucket."""
+    """One kind of server: how it starts, where it keeps object KEY of the bench bucket, what clients must send."""
 
     name: str
     start: Callable[[Start], ServerProcess]
     object_path: str  # with {key}
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def url(self, server: ServerProcess, key: str) -> str:
         """Where `server` has the object."""
@@ -84,6 +86,28 @@ def _start_s3proxy(start: Start) -> ServerProcess:
     return ServerProcess(start.label, command, port=port, log=_log(start), env=env, cwd=ROOT)
 
 
+API_KEY = "s3p_" + "bench" * 8 + "key"
+
+ACCESS_FILE = f"""
+[principals.someone-else]
+grants = [{{ allow = ["read"], on = "*/**" }}]
+
+[groups.readers]
+grants = [{{ allow = ["read", "list"], on = "public/**" }}, {{ allow = ["read"], on = "{BUCKET}/**" }}]
+
+[principals.bench]
+keys = ["sha256:{hashlib.sha256(API_KEY.encode()).hexdigest()}"]
+groups = ["readers"]
+grants = [{{ allow = ["read", "write"], on = "home/{{principal}}/**" }}]
+"""
+
+
+def _start_guarded(start: Start) -> ServerProcess:
+    path = start.workplace.folder / f"{start.label}.toml"
+    path.write_text(ACCESS_FILE)
+    return _start_s3proxy(replace(start, settings={**start.settings, "ACCESS_FILE": str(path)}))
+
+
 def _start_original(start: Start) -> ServerProcess:
     port = free_port()
     command = [str(start.workplace.python), "-m", "uvicorn", "--port", str(port), "--no-access-log"]
@@ -108,6 +132,9 @@ def _log(start: Start) -> Path:
 
 
 S3PROXY = Contender("s3proxy", _start_s3proxy, "/files/{bucket}/{key}")
+GUARDED = Contender(
+    "s3proxy with access file", _start_guarded, S3PROXY.object_path, {"Authorization": f"Bearer {API_KEY}"}
+)
 NGINX = Contender("nginx", _nginx_starter(None), "/{bucket}/{key}")
 NGINX_256K = Contender("nginx 256k", _nginx_starter("256k"), "/{bucket}/{key}")
 ORIGINAL = Contender("original", _start_original, "/files?bucket_name={bucket}&object_name={key}")

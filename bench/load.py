@@ -120,11 +120,15 @@ def run_json(command: Sequence[str], *, timeout: float, env: Mapping[str, str] |
     return {**found, "cpu": finished.cpu, "peak": finished.peak}
 
 
-def wrk(url: str, *, connections: int, seconds: float, put: bool = False) -> Rate:
+def wrk(
+    url: str, *, connections: int, seconds: float, put: bool = False, headers: Mapping[str, str] | None = None
+) -> Rate:
     """Small requests from one wrk thread; with `put`, 1 KiB bodies to `url` plus a number."""
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds:.0f}s", "--latency"]
     if put:
         command += ["--script", str(_PUT_SCRIPT)]
+    for name, value in (headers or {}).items():
+        command += ["--header", f"{name}: {value}"]
     text = run([*command, url], timeout=seconds + 30).output
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     count = re.search(r"(\d+) requests in", text)

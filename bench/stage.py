@@ -94,7 +94,8 @@ class Stage:
         server = contender.start(Start(workplace=self.workplace, backing=backing, label=label, settings=self._settings))
         try:
             for _ in range(WARM_UP):
-                with urllib.request.urlopen(contender.url(server, "1k"), timeout=10) as answer:
+                request = urllib.request.Request(contender.url(server, "1k"), headers=dict(contender.headers))
+                with urllib.request.urlopen(request, timeout=10) as answer:
                     answer.read()
         except OSError as error:
             server.stop()

@@ -7,6 +7,7 @@ from tornado.web import Application
 from s3proxy.handlers.buckets import BucketHandler
 from s3proxy.handlers.files import FilesHandler
 from s3proxy.handlers.health import LiveHandler, ReadyHandler, UnknownHandler
+from s3proxy.handlers.links import LinkHandler, LinksHandler
 from s3proxy.handlers.objects import ObjectHandler
 from s3proxy.service import Service
 
@@ -19,6 +20,8 @@ def make_app(service: Service) -> Application:
             (r"/files/?", FilesHandler, shared),
             (r"/files/[^/]+/?", BucketHandler, shared),
             (r"/files/[^/]+/.+", ObjectHandler, shared),
+            (r"/links/?", LinksHandler, shared),
+            (r"/links/[^/]+", LinkHandler, shared),
             (r"/healthz", LiveHandler, shared),
             (r"/readyz", ReadyHandler, shared),
         ],

@@ -15,6 +15,12 @@ No S3 is configured, so this server brings its own, kept in memory for as long a
 """
 
 
+OPEN = """\
+WARNING: no ACCESS_FILE is configured. Everyone who reaches this port can read, write and delete whatever the
+store's credentials allow. docs/access.md says how to change that; REQUIRE_ACCESS_FILE=true refuses to start like this.
+"""
+
+
 def base_url(host: str, port: int) -> str:
     """Where the server is reached from this machine."""
     if host in ("", "0.0.0.0", "::"):
@@ -25,6 +31,11 @@ def base_url(host: str, port: int) -> str:
 def embedded(host: str, port: int, bucket: str) -> None:
     """Print lines to paste while the embedded S3 runs."""
     print(CURL_LINES.format(base=base_url(host, port), bucket=bucket), flush=True)
+
+
+def warn_open() -> None:
+    """Print that nobody is asked who they are; scripts and logs shall not miss it."""
+    print(OPEN, flush=True)
 
 
 def listening(host: str, port: int) -> None:

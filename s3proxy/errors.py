@@ -8,12 +8,15 @@ The message of every error here is safe to send: it never holds text from S3, an
     S3ProxyError
     ├── RequestError
     │   ├── BadRequest, InvalidKey, BadForm, EmptyFile, ChecksumMismatch          400
+    │   ├── Unauthorized, Forbidden                                               401, 403
     │   ├── RequestTimeout                                                        408
     │   ├── PreconditionFailed                                                    412
     │   ├── TooLarge                                                              413
+    │   ├── TypeNotAllowed                                                        415
     │   ├── RangeNotSatisfiable                                                   416
+    │   ├── QuotaExceeded                                                         429
     │   ├── NotFound, MethodNotAllowed                                            404, 405
-    │   └── Busy, ShuttingDown                                                    503
+    │   └── Busy, ShuttingDown, AccessUnavailable                                 503
     └── StoreError
         ├── ObjectNotFound, BucketNotFound, UploadNotFound                        404, 404, 502
         ├── WriteConflict                                                         409
@@ -24,6 +27,7 @@ The message of every error here is safe to send: it never holds text from S3, an
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -36,7 +40,7 @@ class S3ProxyError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     summary: ClassVar[str] = "Internal error."
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or self.summary
@@ -99,6 +103,22 @@ class MethodNotAllowed(RequestError):
     summary = "Method not allowed."
 
 
+class Unauthorized(RequestError):
+    """No credential, or none that is valid (RFC 9110 section 15.5.2). Why is for the log only."""
+
+    status = 401
+    code = "unauthorized"
+    summary = "A valid credential is needed."
+
+
+class Forbidden(RequestError):
+    """The principal may not do this. Says nothing about what exists."""
+
+    status = 403
+    code = "forbidden"
+    summary = "Not allowed."
+
+
 class RequestTimeout(RequestError):
     """The client stopped sending."""
 
@@ -121,6 +141,27 @@ class TooLarge(RequestError):
     status = 413
     code = "too_large"
     summary = "The object is too large."
+
+
+class TypeNotAllowed(RequestError):
+    """The bucket, or the link, takes only objects of other types."""
+
+    status = 415
+    code = "type_not_allowed"
+    summary = "Objects of this type are not taken here."
+
+
+class QuotaExceeded(RequestError):
+    """The principal, or its address, has had what it may have for now."""
+
+    status = 429
+    code = "quota_exceeded"
+    summary = "That is more than is allowed. Try again later."
+    retry_after = 1
+
+    def __init__(self, message: str | None = None, *, retry_after: float = 1) -> None:
+        super().__init__(message)
+        self.retry_after = max(1, math.ceil(retry_after))
 
 
 class RangeNotSatisfiable(RequestError):
@@ -151,6 +192,15 @@ class ShuttingDown(RequestError):
     code = "shutting_down"
     summary = "The service is restarting. Try again."
     retry_after = 2
+
+
+class AccessUnavailable(RequestError):
+    """What is needed to decide who may do what cannot be reached. Nobody is let in meanwhile."""
+
+    status = 503
+    code = "access_unavailable"
+    summary = "Access cannot be decided right now. Try again shortly."
+    retry_after = 5
 
 
 class StoreError(S3ProxyError):

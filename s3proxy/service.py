@@ -6,7 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from s3proxy.access.guard import Guard, OpenGuard
+from s3proxy.access.links import Links
+from s3proxy.access.quotas import Quotas
+from s3proxy.buckets import Buckets
 from s3proxy.errors import Busy
+from s3proxy.ledger.database import Ledger
+from s3proxy.protocol.origins import Origins
 from s3proxy.store.contract import ObjectStore
 from s3proxy.transfer.cleanup import Cleanup
 from s3proxy.transfer.reader import Downloads
@@ -23,6 +29,8 @@ class Limits:
     linger: float
     client_min_rate: int = 0
     max_transfers: int = 1_000
+    redirect_size: int = 64 * 1024 * 1024
+    redirect_seconds: float = 300
 
 
 QUIET_SECONDS = 0.2
@@ -101,7 +109,10 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One process's store, transfers, limits and traffic."""
+    """One process's store, transfers, limits and traffic, and who may come.
+
+    `public_url` is how clients reach it, without a slash at the end; None where that is what they say themselves.
+    """
 
     store: ObjectStore
     uploads: Uploads
@@ -109,4 +120,11 @@ class Service:
     cleanup: Cleanup
     limits: Limits
     inline_types: Literal["safe", "all", "none"] = "safe"
+    guard: Guard = field(default_factory=OpenGuard)
+    links: Links | None = None
+    quotas: Quotas = field(default_factory=lambda: Quotas(None))
+    ledger: Ledger | None = None
+    buckets: Buckets = field(default_factory=Buckets)
+    origins: Origins = field(default_factory=Origins)
+    public_url: str | None = None
     traffic: Traffic = field(default_factory=Traffic)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 
+from s3proxy.buckets import BucketsFileError
 from s3proxy.store.build import build_store
 from s3proxy.transfer.sweeper import Sweeper
 from settings import Settings, SettingsError, load_settings
@@ -32,11 +33,10 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be aborted")
     arguments = parser.parse_args()
     try:
-        settings = load_settings()
-    except SettingsError as fault:
+        return asyncio.run(sweep(load_settings(), dry_run=arguments.dry_run))
+    except (SettingsError, BucketsFileError) as fault:
         print(fault, file=sys.stderr)
         return 1
-    return asyncio.run(sweep(settings, dry_run=arguments.dry_run))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import asyncio
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from urllib.parse import quote, urlencode
 
 from s3proxy.errors import (
     BadRequest,
@@ -56,6 +57,7 @@ Operation = Literal[
     "head",
     "open",
     "read",
+    "presign",
     "delete",
     "list",
     "check",
@@ -65,10 +67,11 @@ Operation = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryObject:
-    """An object as it is kept. `part_sizes` is empty for one that came in one piece."""
+    """An object as it is kept: `given` is what came with it; `part_sizes` is empty where it came in one piece."""
 
     data: bytes
     info: ObjectInfo
+    given: ObjectAttributes
     part_sizes: tuple[int, ...] = ()
 
 
@@ -287,6 +290,12 @@ class MemoryStore:
         return stream
 
     @_counted
+    async def presign(self, path: ObjectPath, *, seconds: float, response: Mapping[str, str]) -> str:
+        """See `ObjectStore.presign`."""
+        query = {f"response-{name.lower()}": value for name, value in response.items()} | {"seconds": f"{seconds:g}"}
+        return f"https://store.invalid/{path.bucket}/{quote(path.key)}?{urlencode(query, quote_via=quote)}"
+
+    @_counted
     async def delete(self, path: ObjectPath) -> None:
         """See `ObjectStore.delete`."""
         await asyncio.sleep(0)
@@ -375,10 +384,16 @@ class MemoryStore:
             etag=etag or f'"{_md5(data).hex()}"',
             last_modified=last_modified or datetime.now(UTC).replace(microsecond=0),
             # S3 gives what is kept without a type this one.
-            attributes=replace(attributes, content_type=attributes.content_type or "binary/octet-stream"),
+            attributes=replace(
+                attributes,
+                content_type=attributes.content_type or "binary/octet-stream",
+                storage_class=None,
+                encryption=None,
+                kms_key_id=None,
+            ),
             checksum=checksum,
         )
-        kept = self.objects[path] = MemoryObject(data=data, info=info, part_sizes=part_sizes)
+        kept = self.objects[path] = MemoryObject(data=data, info=info, given=attributes, part_sizes=part_sizes)
         return kept
 
     def _check_bucket(self, bucket: str) -> None:
@@ -576,6 +591,10 @@ class FaultyStore:
         """See `ObjectStore.open`."""
         stream = await self._call("open", self.store.open, path, byte_range=byte_range, if_match=if_match)
         return FaultyStream(self, stream)
+
+    async def presign(self, path: ObjectPath, *, seconds: float, response: Mapping[str, str]) -> str:
+        """See `ObjectStore.presign`."""
+        return await self._call("presign", self.store.presign, path, seconds=seconds, response=response)
 
     async def delete(self, path: ObjectPath) -> None:
         """See `ObjectStore.delete`."""

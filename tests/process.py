@@ -94,6 +94,10 @@ class ServerProcess:
         """Send SIGINT, as Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send another signal."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """Send SIGKILL, and wait until it is gone."""
         self._process.kill()

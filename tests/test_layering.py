@@ -17,20 +17,38 @@ BELOW = {
     "banner": set(),
     "workers": set(),
     "protocol": {"errors"},
-    "store": {"errors", "protocol"},
+    "access": {"errors", "protocol", "ledger"},
+    "ledger": {"errors"},
+    "buckets": {"errors", "protocol"},
+    "store": {"errors", "protocol", "buckets"},
     "transfer": {"errors", "protocol", "store"},
-    "service": {"errors", "protocol", "store", "transfer"},
-    "handlers": {"errors", "observe", "protocol", "store", "transfer", "service"},
+    "service": {"errors", "protocol", "store", "transfer", "access", "ledger", "buckets"},
+    "handlers": {"errors", "observe", "protocol", "store", "transfer", "access", "buckets", "service"},
     "app": {"handlers", "service"},
-    "sweep": {"errors", "protocol", "store", "transfer"},
+    "assembly": {
+        "access",
+        "buckets",
+        "errors",
+        "handlers",
+        "ledger",
+        "observe",
+        "protocol",
+        "service",
+        "store",
+        "transfer",
+    },
+    "sweep": {"errors", "protocol", "store", "transfer", "buckets"},
 }
 """Each package or module right under `s3proxy` and what it may import: arrows point down. New ones take their place."""
 
-TORNADO = {"handlers", "app"}
+TORNADO = {"handlers", "app", "assembly"}
 """Who may speak HTTP, beside server.py."""
 
-COMPOSERS = {"s3proxy.sweep", "s3proxy.store.build"}
-"""Who may know the settings, beside server.py: a program of its own, and what makes the store for both."""
+COMPOSERS = {"s3proxy.assembly", "s3proxy.sweep", "s3proxy.store.build"}
+"""Who may know the settings, beside server.py: what puts a process together, and a program of its own."""
+
+READERS = {"s3proxy.access.file", "s3proxy.buckets"}
+"""Who may use pydantic, beside the settings: what reads a file that operators write."""
 
 IMPURE = {
     "aiohttp",
@@ -149,9 +167,13 @@ def test_only_the_s3_store_speaks_boto3(module: str) -> None:
 @MODULES
 def test_nothing_imports_the_settings(module: str) -> None:
     if module not in COMPOSERS:
-        assert not any(
-            is_within(name, {"settings", "pydantic", "pydantic_settings"}) for name in imports(FILES[module])
-        )
+        assert not any(is_within(name, {"settings", "pydantic_settings"}) for name in imports(FILES[module]))
+
+
+@MODULES
+def test_only_what_operators_write_is_read_by_pydantic(module: str) -> None:
+    if module not in COMPOSERS | READERS:
+        assert not any(is_within(name, {"pydantic"}) for name in imports(FILES[module]))
 
 
 @MODULES

@@ -31,7 +31,7 @@ PROGRAM = """
         say("ended", code)
         sys.exit(code)
 
-    if workers.READY_FD not in os.environ:
+    if workers.PARENT_FD not in os.environ:
         say("announced", workers.announce())
         sys.exit()
 
@@ -40,7 +40,9 @@ PROGRAM = """
     stop_after = int(os.environ.get("SIGNALS", "1"))
     signal.signal(signal.SIGTERM, lambda *_: (signals.append(1), say("signalled")))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, lambda *_: say("reloading"))
     say("worker", os.getpid(), os.environ["WORKERS"])
+    say("number", os.getpid(), workers.number())
     failures = os.environ.get("FAIL")
     if failures and not Path(failures).exists():
         Path(failures).touch()
@@ -48,6 +50,8 @@ PROGRAM = """
     while os.environ.get("SILENT"):
         if signals:
             sys.exit()
+        time.sleep(0.01)
+    while "WAIT" in os.environ and not Path(os.environ["WAIT"]).exists():
         time.sleep(0.01)
     assert workers.announce()
     while len(signals) < stop_after:
@@ -233,6 +237,50 @@ def test_a_signal_during_the_start_ends_it(start: Starter) -> None:
     assert "ready" not in [line[0] for line in parent.read("ended")]
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_workers_end_when_their_parent_is_gone(start: Starter, number: signal.Signals) -> None:
+    parent = start(WORKERS_UNDER_TEST="3")
+    parent.read("ready")
+    pids = parent.workers(3)
+    os.kill(pids[0], signal.SIGKILL)
+    pids = [*pids[1:], parent.workers(4)[3]]  # A replacement knows its parent too.
+    parent.process.send_signal(number)
+    assert sorted(int(line[1]) for line in parent.read("stopped", 3)) == sorted(pids)
+    assert parent.process.wait(20) == -number
+
+
+def test_a_worker_whose_parent_goes_before_it_listens_ends(start: Starter, tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    parent = start(WORKERS_UNDER_TEST="2", WAIT=str(late))
+    pids = parent.workers(2)
+    parent.process.kill()
+    parent.process.wait(20)
+    late.touch()
+    assert sorted(int(line[1]) for line in parent.read("stopped", 2)) == sorted(pids)
+
+
 def test_without_a_parent_there_is_nobody_to_tell(start: Starter) -> None:
     alone = start()
     assert alone.read("announced") == [["announced", "False"]]
+
+
+def test_a_reload_is_asked_of_every_worker_and_ends_none(start: Starter) -> None:
+    parent = start(WORKERS_UNDER_TEST="3")
+    parent.read("ready")
+    parent.workers(3)
+    parent.process.send_signal(signal.SIGHUP)
+    parent.read("reloading", 3)
+    parent.process.send_signal(signal.SIGTERM)
+    assert len(parent.read("stopped", 3)) == 3
+    assert parent.read("ended") == [["ended", "0"]]
+
+
+def test_workers_are_numbered_and_a_replacement_takes_its_predecessor_s_number(start: Starter) -> None:
+    parent = start(WORKERS_UNDER_TEST="2")
+    parent.read("ready")
+    first = {int(line[2]): int(line[1]) for line in parent.read("number", 2)}
+    assert first.keys() == {0, 1}
+    os.kill(first[1], signal.SIGKILL)
+    replacement = parent.read("number", 3)[2]
+    assert replacement[2] == "1"
+    assert int(replacement[1]) not in first.values()

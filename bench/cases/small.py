@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from bench.case import Case, Entry
-from bench.contender import BUCKET, NGINX, ORIGINAL, S3PROXY, Contender
+from bench.contender import BUCKET, GUARDED, NGINX, ORIGINAL, S3PROXY, Contender
 from bench.goal import Goal
 from bench.load import Rate, run_json, wrk
 from bench.process import ServerProcess
@@ -42,7 +42,8 @@ def get_small(contender: Contender, connections: int = CONNECTIONS) -> Callable[
     def measure(stage: Stage) -> Sample:
         store, server = stage.store(Kind.HTTP), stage.server(contender, Kind.HTTP)
         url = contender.url(server, "1k")
-        return measure_rate(store, server, lambda: wrk(url, connections=connections, seconds=stage.scale.rate_seconds))
+        seconds, headers = stage.scale.rate_seconds, contender.headers
+        return measure_rate(store, server, lambda: wrk(url, connections=connections, seconds=seconds, headers=headers))
 
     return measure
 
@@ -101,6 +102,22 @@ CASES = (
         goals=(
             Goal(text="rate against bare boto3", metric="rate", of="s3proxy", against=BOTO3, limit=1.5, at_least=True),
             Goal(text="failed requests", metric="failures", of="s3proxy", limit=0),
+        ),
+    ),
+    Case(
+        name="get-1k-access",
+        title="GET of 1 KiB with an API key, authorized and logged",
+        entries=(Entry("s3proxy", get_small(S3PROXY)), Entry(GUARDED.name, get_small(GUARDED))),
+        goals=(
+            Goal(
+                text="rate against the open service",
+                metric="rate",
+                of=GUARDED.name,
+                against="s3proxy",
+                limit=0.95,
+                at_least=True,
+            ),
+            Goal(text="failed requests", metric="failures", of=GUARDED.name, limit=0),
         ),
     ),
     Case(

@@ -14,7 +14,18 @@ from uuid import uuid4
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from s3proxy.errors import BadRequest, Busy, MethodNotAllowed, NotFound, RequestError, S3ProxyError, ShuttingDown
+from s3proxy.access.policy import Via
+from s3proxy.errors import (
+    BadRequest,
+    Busy,
+    MethodNotAllowed,
+    NotFound,
+    RequestError,
+    S3ProxyError,
+    ShuttingDown,
+    Unauthorized,
+)
+from s3proxy.handlers.visit import Visit
 from s3proxy.observe.log import request_id
 from s3proxy.service import Service
 from s3proxy.transfer.part import Withdrawn
@@ -37,6 +48,9 @@ class Handler(RequestHandler):
 
     service: Service
 
+    visit: Visit | None = None
+    """Who this request is from and what it does; None before that is known, and where anyone may come."""
+
     def initialize(self, service: Service) -> None:
         """Called by Tornado for each request, after `set_default_headers`."""
         self.service = service
@@ -56,6 +70,8 @@ class Handler(RequestHandler):
         self.set_header("Server", "s3proxy")
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+        # The address of a page of ours may hold a link's secret.
+        self.set_header("Referrer-Policy", "no-referrer")
 
     def query(self, name: str, default: str = "") -> str:
         """A query argument, percent-decoded once and else as it was sent; Tornado's own would change keys.
@@ -97,14 +113,28 @@ class Handler(RequestHandler):
         if fault.retry_after is not None or status == 503:
             self.set_header("Retry-After", str(fault.retry_after or Busy.retry_after))
         if status == 405:
-            self.set_header("Allow", ", ".join(method for method in METHODS if self.serves(method)))
+            self.set_header("Allow", self.methods)
+        if isinstance(fault, Unauthorized) and (challenge := self.service.guard.challenge):
+            self.set_header("WWW-Authenticate", challenge)
         self.write(dump({"detail": detail}))
 
     def flush(self, include_footers: bool = False) -> Future[None]:
         """Called by Tornado for every stretch of an answer."""
-        if self.service.traffic.draining and not self._headers_written:
-            self.set_header("Connection", "close")
+        if not self._headers_written:
+            self._complete_headers()
         return super().flush(include_footers)
+
+    def _complete_headers(self) -> None:
+        """What every answer says last, whatever else it says."""
+        if self.service.traffic.draining:
+            self.set_header("Connection", "close")
+        for name, value in self.service.origins.headers(self.request.headers.get("Origin", "")).items():
+            self.add_header(name, value)
+        if self.visit is not None and self.visit.principal.via is not Via.OPEN:
+            # What one may see is not for the next who asks the same cache (RFC 9111 section 5.2.2.7).
+            self.add_header("Vary", "Authorization, X-Api-Key")
+            if "Cache-Control" not in self._headers:
+                self.set_header("Cache-Control", "private, no-cache")
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """Called by Tornado for everything raised; with an answer under way, breaking off is all that is left."""
@@ -172,7 +202,14 @@ class Handler(RequestHandler):
             "seconds": round(time.monotonic() - self.started, 6),
             "client": self.request.remote_ip,
         }
+        if self.visit is not None:
+            fields |= self.visit.close()
         logger.info("request", extra={"fields": fields, "request_id": self.request_id})
+
+    @property
+    def methods(self) -> str:
+        """The methods this call has, as a header names them."""
+        return ", ".join(method for method in METHODS if self.serves(method))
 
     def serves(self, method: str) -> bool:
         """Whether this call exists with `method`."""

@@ -11,8 +11,19 @@ from collections.abc import Awaitable
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
 
-from s3proxy.errors import BadRequest, MethodNotAllowed, RequestTimeout, S3ProxyError, ShuttingDown, TooLarge
+from s3proxy.access.guard import BEARER, Caller
+from s3proxy.errors import (
+    BadRequest,
+    Forbidden,
+    MethodNotAllowed,
+    RequestTimeout,
+    S3ProxyError,
+    ShuttingDown,
+    TooLarge,
+    Unauthorized,
+)
 from s3proxy.handlers.base import Handler, logger
+from s3proxy.handlers.visit import Visit
 from s3proxy.protocol.pace import Pace
 from s3proxy.transfer.part import Withdrawn
 
@@ -33,6 +44,9 @@ class BodyHandler(Handler):
     """
 
     refused = False
+
+    public = False
+    """Whether anyone may come, without a credential and without being looked at."""
 
     transfers: tuple[str, ...] = ()
     """Methods that move an object, and of which only so many are served at once."""
@@ -64,17 +78,61 @@ class BodyHandler(Handler):
         if self.pace.too_slow(waited, len(chunk)) and self.received != self.length:
             await self.refuse(RequestTimeout("The data arrived too slowly. Nothing was stored."))
             return
-        await self._guard(self.receive(chunk))
+        await self._guard(self._take(chunk))
         self._heard = asyncio.get_running_loop().time()
         if not self.refused and not self.closed:
             self._listen()
 
     async def _begin(self) -> None:
         self.length = _declared_length(self.request)
+        if self.request.method == "OPTIONS" and self._allow_preflight():
+            return
+        if not self.public:
+            self.visit = await self._identify()
+        if self.closed:
+            return  # The client left meanwhile, and nothing would be given back.
         self.check_method()
         if self.request.method in self.transfers:
             self.service.traffic.transfer(self, self.service.limits.max_transfers)
+            if self.visit is not None:
+                self.visit.enter()
         await self.begin()
+
+    async def _identify(self) -> Visit:
+        """Who this is. Raises `Unauthorized`, `Forbidden`, `QuotaExceeded`, `AccessUnavailable`."""
+        service, request = self.service, self.request
+        token = self.query("link")
+        if token:
+            if service.links is None:
+                raise Unauthorized
+            principal, link = await service.links.identify(token)
+            visit = Visit(service, principal, link)
+        else:
+            caller = Caller(header=request.headers.get_list, peer=self._peer, address=str(request.remote_ip))
+            visit = Visit(service, await service.guard.identify(caller), None)
+        self.visit = visit
+        visit.allowance.admit()
+        forgeable = visit.principal.via.ambient and request.method not in ("GET", "HEAD")
+        if forgeable and service.origins.forged(request.headers):
+            raise Forbidden("Another site's page sent this request.")
+        return visit
+
+    @property
+    def _peer(self) -> str:
+        """The address of who holds the connection, whatever the headers say."""
+        context = getattr(self.request.connection, "context", None)
+        address = getattr(context, "address", None)
+        return str(address[0]) if isinstance(address, tuple) else ""
+
+    def _allow_preflight(self) -> bool:
+        """Answer a browser that asks what a page of another site may send; false when this is no such question."""
+        allowed = self.service.origins.preflight(self.request.headers, self.methods)
+        if allowed is None:
+            return False
+        for name, value in allowed.items():
+            self.set_header(name, value)
+        self.answer(None, status=204)
+        return True
 
     def check_method(self) -> None:
         """Refuse a method that this call does not have, and a body that it does not take."""
@@ -88,6 +146,17 @@ class BodyHandler(Handler):
 
     async def receive(self, chunk: bytes) -> None:
         """Take a chunk of the body."""
+
+    async def _take(self, chunk: bytes) -> None:
+        if self.visit is not None:
+            await self.visit.spend(len(chunk))
+        await self.receive(chunk)
+
+    @property
+    def guest(self) -> Visit:
+        """The visit, in a call that is not public, once it is known who it is from."""
+        assert self.visit is not None
+        return self.visit
 
     async def ended(self) -> bool:
         """Called first by every method, when the body is complete: whether the request is over already."""
@@ -108,6 +177,12 @@ class BodyHandler(Handler):
         """See `Handler.close_transfer`."""
         self._hush()
 
+    def write_fault(self, fault: S3ProxyError) -> None:
+        """See `Handler.write_fault`. Who came by a link has no password that a browser could ask for."""
+        super().write_fault(fault)
+        if "WWW-Authenticate" in self._headers and "link" in self.request.query_arguments:
+            self.set_header("WWW-Authenticate", BEARER)
+
     async def _guard(self, work: Awaitable[None]) -> None:
         try:
             await work
@@ -118,6 +193,9 @@ class BodyHandler(Handler):
         except Exception:
             logger.exception("unexpected error in a request body")
             await self.refuse(S3ProxyError())
+        finally:
+            if self.closed and self.visit is not None:
+                self.visit.close()  # The client left meanwhile.
 
     async def refuse(self, fault: S3ProxyError) -> None:
         """Answer now, then read and drop the rest of the body for a while, as nginx's `lingering_close` does."""

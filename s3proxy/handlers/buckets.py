@@ -8,9 +8,10 @@ from urllib.parse import quote, urlencode
 from tornado.template import Loader
 from tornado.web import stream_request_body
 
+from s3proxy.access.policy import Action
 from s3proxy.errors import BadRequest, BucketNotFound, S3ProxyError
 from s3proxy.handlers.body import BodyHandler
-from s3proxy.protocol.keys import is_bucket_name, split_path
+from s3proxy.protocol.keys import ObjectPath, check_prefix, is_bucket_name, split_path
 from s3proxy.store.contract import Listing
 
 PAGE_SIZE = 1000
@@ -26,17 +27,19 @@ class BucketHandler(BodyHandler):
     """GET and HEAD of a listing, as JSON or as a page for people."""
 
     async def begin(self) -> None:
-        """Refuse a name that no bucket has."""
+        """Refuse a name that no bucket has, and a prefix that no key has."""
         self.bucket = split_path(self.request.path.removeprefix("/files/"))[0]
         if not is_bucket_name(self.bucket):
             raise BucketNotFound
+        self.prefix = check_prefix(self.query("prefix"))
+        self.guest.permit_all(Action.LIST, ObjectPath(self.bucket, self.prefix))
 
     async def get(self) -> None:
         """One page of the listing; `cursor` in it asks for the next."""
         if await self.ended():
             return
         wants_page = "text/html" in self.request.headers.get("Accept", "")
-        prefix = self.query("prefix")
+        prefix = self.prefix
         delimiter = self.query("delimiter", "/" if wants_page else "")
         listing = await self.service.store.list(
             self.bucket,

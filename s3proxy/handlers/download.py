@@ -77,6 +77,11 @@ class DownloadHandler(BodyHandler):
         if self.closed:
             reader.close()
             return
+        if self._leads_elsewhere(path, reader.info.size):
+            reader.close()
+            await self._redirect(path, reader.info)
+            return
+        await self.guest.expect(reader.length)
         data = await reader.read()
         self._describe(path, reader.info)
         self.set_header("Content-Length", str(reader.length))
@@ -134,6 +139,22 @@ class DownloadHandler(BodyHandler):
         if isinstance(fault, RangeNotSatisfiable):
             self.set_header("Content-Range", f"bytes */{fault.size}")
 
+    def _leads_elsewhere(self, path: ObjectPath, size: int) -> bool:
+        """Whether the client is to fetch the object from the store itself."""
+        how = self.service.buckets.rules(path.bucket).redirect
+        asked = "redirect" in self.request.query_arguments
+        return (how in ("asked", "large") and asked) or (how == "large" and size >= self.service.limits.redirect_size)
+
+    async def _redirect(self, path: ObjectPath, info: ObjectInfo) -> None:
+        """Answer with a URL of the store's own, good for a short time, for this object and for reading."""
+        headers = to_headers(info, path.key, self.service.inline_types)
+        shown = {name: headers[name] for name in ("Content-Disposition", "Content-Type")}
+        await self.guest.expect(info.size)
+        url = await self.service.store.presign(path, seconds=self.service.limits.redirect_seconds, response=shown)
+        self.set_header("Location", url)
+        self.set_header("Cache-Control", "no-store")
+        self.answer(None, status=307)
+
     async def _send(self, reader: ObjectReader, data: memoryview) -> None:
         """Send `data` and all that follows. From here on an error can only be shown by breaking off."""
         try:
@@ -161,6 +182,9 @@ class DownloadHandler(BodyHandler):
         sent = 0
         while sent < len(data):
             stride = data[sent : sent + self._stride]
+            if self.guest.paced:
+                stride = stride[:SMALLEST_STRIDE]
+            await self.guest.spend(len(stride))
             started = loop.time()
             await self._taken(self._hand_over(stride), len(stride))
             took = loop.time() - started

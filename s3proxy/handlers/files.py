@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tornado.web import stream_request_body
 
+from s3proxy.access.policy import Action
 from s3proxy.errors import BadRequest, BucketNotFound, ObjectNotFound, S3ProxyError, StoreRefused
 from s3proxy.handlers.download import DownloadHandler
 from s3proxy.handlers.objects import describe
@@ -21,13 +22,26 @@ class FilesHandler(DownloadHandler):
     _form: FormUpload | None = None
 
     async def begin(self) -> None:
-        """On POST, refuse what is not a form."""
+        """On POST, refuse what is not a form; else, a query that names no object."""
         self.path = ObjectPath(self.query(BUCKET), self.query(OBJECT))
         if self.request.method == "POST":
             limits = self.service.limits
             parser = FormParser(self.request.headers.get("Content-Type", ""), max_fields=limits.form_max_fields)
             fields = {name: value for name in (BUCKET, OBJECT) if (value := self.query(name))}
-            self._form = FormUpload(parser, self.service.uploads, fields, limits.form_hold_limit)
+            if len(fields) == 2 and not self.path.key.endswith("/"):
+                self.guest.permit(Action.WRITE, self.path)
+            self._form = FormUpload(parser, self.guest, fields, limits.form_hold_limit)
+        else:
+            self._check_query()
+            self.guest.permit(Action.READ, self.path)
+
+    def _check_query(self) -> None:
+        for name, value in ((BUCKET, self.path.bucket), (OBJECT, self.path.key)):
+            if not value:
+                raise BadRequest(f"The query has no {name}.")
+        check_key(self.path.key)
+        if not is_bucket_name(self.path.bucket):
+            raise BucketNotFound
 
     async def receive(self, chunk: bytes) -> None:
         """See `BodyHandler.receive`."""
@@ -38,7 +52,10 @@ class FilesHandler(DownloadHandler):
         """Store the form's file, or its files when `object_name` ends in `/`."""
         if await self.ended() or self._form is None:
             return
-        results = await self._form.finish()
+        try:
+            results = await self._form.finish()
+        finally:
+            self.guest.settle()
         if not self._form.is_prefix:
             self.answer(STORED)
             return
@@ -50,15 +67,8 @@ class FilesHandler(DownloadHandler):
 
     async def get(self) -> None:
         """Send the object of `bucket_name` and `object_name`."""
-        if await self.ended():
-            return
-        for name, value in ((BUCKET, self.path.bucket), (OBJECT, self.path.key)):
-            if not value:
-                raise BadRequest(f"The query has no {name}.")
-        check_key(self.path.key)
-        if not is_bucket_name(self.path.bucket):
-            raise BucketNotFound
-        await self.send_object(self.path)
+        if not await self.ended():
+            await self.send_object(self.path)
 
     async def head(self) -> None:
         """As `get`, without the bytes."""
@@ -69,6 +79,9 @@ class FilesHandler(DownloadHandler):
         super().close_transfer()
         if self._form is not None:
             self._form.abort()
+            for result in self._form.results:
+                if result.receipt is not None:
+                    self.guest.stored(result.receipt)
 
     def explain(self, fault: S3ProxyError) -> tuple[int, str]:
         """The original service's words and statuses."""

@@ -17,6 +17,8 @@ PATIENCE = 5.0
 class LiveHandler(BodyHandler):
     """`/healthz`: the process answers."""
 
+    public = True
+
     async def get(self) -> None:
         """Always 200."""
         if not await self.ended():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tornado.web import stream_request_body
 
+from s3proxy.access.policy import Action
 from s3proxy.errors import (
     BadRequest,
     BucketNotFound,
@@ -13,6 +14,7 @@ from s3proxy.errors import (
 )
 from s3proxy.handlers.attributes import from_headers
 from s3proxy.handlers.download import DownloadHandler
+from s3proxy.handlers.links import ShareHandler
 from s3proxy.protocol.checksums import ClientDigests
 from s3proxy.protocol.conditions import Conditions, Verdict
 from s3proxy.protocol.keys import ObjectPath, check_key, is_bucket_name, split_path
@@ -21,8 +23,8 @@ from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt
 
 
 @stream_request_body
-class ObjectHandler(DownloadHandler):
-    """PUT, GET, HEAD and DELETE of one object."""
+class ObjectHandler(DownloadHandler, ShareHandler):
+    """PUT, GET, HEAD and DELETE of one object, and POST for a link to it."""
 
     _writer: ObjectWriter | None = None
 
@@ -33,29 +35,53 @@ class ObjectHandler(DownloadHandler):
         check_key(key)
         if not is_bucket_name(bucket):
             raise BucketNotFound
-        if self.request.method == "PUT":
-            writer = await self.service.uploads.open(await self._destination())
-            self._writer = writer
-            if self.closed:
-                writer.abort()
+        match self.request.method:
+            case "PUT":
+                self.guest.permit(Action.WRITE, self.path)
+                self._writer = await self.guest.open(await self._destination())
+                if self.closed:
+                    self._writer.abort()
+            case "DELETE":
+                self.guest.permit(Action.DELETE, self.path)
+                self.service.buckets.rules(bucket).check_delete()
+            case "POST":
+                self.check_share()
+            case _ if self.shows_page:
+                self.check_page()
+            case _:
+                self.guest.permit(Action.READ, self.path)
 
     async def receive(self, chunk: bytes) -> None:
         """See `BodyHandler.receive`."""
-        if self._writer is not None:
-            await self._writer.write(chunk)
+        if self._writer is None:
+            raise BadRequest("A link is described in the query; this call takes no body.")
+        await self._writer.write(chunk)
 
     async def put(self) -> None:
         """Store the body."""
         if await self.ended() or self._writer is None:
             return
-        receipt = await self._writer.commit()
+        try:
+            receipt = await self._writer.commit()
+        finally:
+            self.guest.settle()
+        self.guest.stored(receipt)
         self.set_header("ETag", receipt.etag)
         self.answer(describe(receipt))
 
     async def get(self) -> None:
-        """Send the object."""
-        if not await self.ended():
+        """Send the object; a form to upload it, where that is what the link is for."""
+        if await self.ended():
+            return
+        if self.shows_page:
+            self.show_page()
+        else:
             await self.send_object(self.path)
+
+    async def post(self) -> None:
+        """Make a link."""
+        if not await self.ended():
+            await self.share()
 
     async def head(self) -> None:
         """Describe the object."""

@@ -80,6 +80,14 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_prefix(prefix: str) -> str:
+    """The prefix of a listing itself, when it has one meaning only: a store that keeps files could follow a `..`.
+
+    Raises `InvalidKey` as `check_key` does; an empty prefix is every key.
+    """
+    return check_key(prefix) if prefix else prefix
+
+
 def safe_file_name(filename: str) -> str:
     """The last component of a client's file name, to be put after a prefix. `check_key` the result of that.
 

@@ -8,7 +8,7 @@ parts it reaches 20.4 TiB.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from s3proxy.errors import TooLarge
 
@@ -67,6 +67,12 @@ class PartPolicy:
         if declared_size > self._max_declared_size:
             raise too_large(self._max_declared_size)
         return PartPlan(self, declared_size)
+
+    def limited(self, size: int | None) -> PartPolicy:
+        """The same for objects of at most `size` bytes."""
+        if size is None or size >= self.max_object_size:
+            return self
+        return replace(self, max_object_size=size)
 
     @property
     def _max_declared_size(self) -> int:

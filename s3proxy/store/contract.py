@@ -1,6 +1,7 @@
 """The contract between transfers and a store. No code here acts.
 
-Sizes are in bytes. Every method is a coroutine and raises only `StoreError` (or `asyncio.CancelledError`).
+Sizes are in bytes. Every method is a coroutine and raises only `StoreError` (or `asyncio.CancelledError`); one that is
+given a path, `InvalidKey` too, for a key that has no room in its bucket.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from s3proxy.protocol.ranges import ByteRange, RangeRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectAttributes:
-    """What S3 keeps beside the bytes. `metadata` names are without the `x-amz-meta-` prefix, values US-ASCII."""
+    """What S3 keeps beside the bytes. `metadata` names are without the `x-amz-meta-` prefix, values US-ASCII.
+
+    The last three say how it keeps the object, None as the bucket's owner chose; they are never read back.
+    """
 
     content_type: str | None = None
     cache_control: str | None = None
@@ -25,6 +29,9 @@ class ObjectAttributes:
     content_encoding: str | None = None
     content_language: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    storage_class: str | None = None
+    encryption: str | None = None
+    kms_key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +106,7 @@ class Body(Protocol):
     """Bytes ready to be sent, read by one executor thread at a time, possibly more than once (retries rewind).
 
     `read` returns the next stretch, of a length the body chooses, at most as long as what remains; empty at the end.
-    `readinto` fills the buffer it is given as far as the stretch goes.
+    `readinto` fills the buffer it is given as far as the stretch goes. What either raises ends the call, untried again.
     """
 
     def __len__(self) -> int: ...
@@ -204,6 +211,14 @@ class ObjectStore(Protocol):
         """Start reading an object. With `if_match`, another version raises `StorePreconditionFailed`.
 
         Raises `ObjectNotFound`, `BucketNotFound`, `StoreRangeNotSatisfiable`.
+        """
+        ...
+
+    async def presign(self, path: ObjectPath, *, seconds: float, response: Mapping[str, str]) -> str:
+        """A URL with which anyone may GET the object from the store itself, for `seconds` from now.
+
+        `response` replaces headers of that answer: `Cache-Control`, `Content-Disposition`, `Content-Encoding`,
+        `Content-Language`, `Content-Type`, `Expires`. Asks the store nothing, so there need not be an object.
         """
         ...
 

@@ -6,15 +6,12 @@ everything that is short. A store that hangs in the middle of bodies leaves the 
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -45,7 +42,6 @@ from s3proxy.store.contract import (
     WriteConditions,
 )
 from s3proxy.store.s3_direct import DirectCalls
-from s3proxy.store.s3_faults import FAULTS, translate
 from s3proxy.store.s3_fields import (
     attribute_arguments,
     attribute_headers,
@@ -58,10 +54,9 @@ from s3proxy.store.s3_fields import (
     target,
     upload_target,
 )
+from s3proxy.store.s3_retries import retry_damaged, send
 from s3proxy.store.s3_stream import Opening, S3Stream, fill
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from s3proxy.store.s3_threads import Threads
 
 HEAD_SIZE = 128 * 1024
 """Bytes that are sent, or read first, without a thread. At most a block of a part, so that one read gives all."""
@@ -100,6 +95,11 @@ def has_credentials() -> bool:
     return session.get_credentials() is not None
 
 
+def has_profile(name: str) -> bool:
+    """Whether this machine's AWS configuration has a profile of that name."""
+    return name in boto3.session.Session().available_profiles
+
+
 class S3Store:
     """S3 or a store that speaks its API. Keeps `ObjectStore`."""
 
@@ -111,7 +111,7 @@ class S3Store:
         self._client = self._make_client(options.read_timeout)
         self._completer = self._make_client(options.read_timeout * COMPLETE_PATIENCE)
         self._writes, self._reads, self._calls = (
-            ThreadPoolExecutor(options.threads, thread_name_prefix=f"s3-{name}") for name in ("write", "read", "call")
+            Threads(name, options.threads, options.read_timeout) for name in ("write", "read", "call")
         )
         self._direct = DirectCalls(
             self._session.get_credentials(),
@@ -149,13 +149,9 @@ class S3Store:
         )
         # The body is at hand, and a whole part of it; asking first costs a round trip for each part.
         client.meta.events.register_last("before-call.s3", _send_without_asking)
+        if options.attempts > 1:
+            retry_damaged(client.meta.events)
         return client
-
-    async def _run(self, pool: ThreadPoolExecutor, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(call, *args, **kwargs))
-        except FAULTS as fault:
-            raise translate(fault) from None
 
     async def put(
         self,
@@ -167,6 +163,7 @@ class S3Store:
         conditions: WriteConditions = WriteConditions(),
     ) -> StoredObject:
         """See `ObjectStore.put`."""
+        checksum = self._known(checksum)
         if len(body) <= HEAD_SIZE and conditions == WriteConditions():
             headers = attribute_headers(attributes) | checksum_headers(checksum)
             direct = await self._direct.put(path, headers, b"".join(iter(body.read, b"")))
@@ -178,7 +175,7 @@ class S3Store:
             target(path) | attribute_arguments(attributes) | checksum_arguments(checksum) | self._conditions(conditions)
         )
         with _if_match(conditions):
-            answer = await self._run(self._writes, self._client.put_object, Body=body, **arguments)
+            answer = await self._writes.run(send, self._client.put_object, body, arguments)
         return StoredObject(required(answer, "ETag"), read_checksum(_headers(answer), self._options.checksum))
 
     async def create_upload(self, path: ObjectPath, attributes: ObjectAttributes) -> MultipartUpload:
@@ -186,7 +183,7 @@ class S3Store:
         arguments = target(path) | attribute_arguments(attributes)
         if self._checksums:
             arguments |= {"ChecksumAlgorithm": self._options.checksum.upper(), "ChecksumType": "FULL_OBJECT"}
-        answer = await self._run(self._calls, self._client.create_multipart_upload, **arguments)
+        answer = await self._calls.begin(self._client.create_multipart_upload, **arguments)
         retried = answer["ResponseMetadata"].get("RetryAttempts", 0) > 0
         return MultipartUpload(path, required(answer, "UploadId"), retried)
 
@@ -194,8 +191,9 @@ class S3Store:
         self, upload: MultipartUpload, number: int, body: Body, *, checksum: Checksum | None = None
     ) -> CompletedPart:
         """See `ObjectStore.put_part`."""
-        arguments = upload_target(upload) | checksum_arguments(checksum)
-        answer = await self._run(self._writes, self._client.upload_part, PartNumber=number, Body=body, **arguments)
+        checksum = self._known(checksum)
+        arguments = upload_target(upload) | checksum_arguments(checksum) | {"PartNumber": number}
+        answer = await self._writes.run(send, self._client.upload_part, body, arguments)
         return CompletedPart(number, len(body), required(answer, "ETag"), checksum)
 
     async def complete_upload(
@@ -208,13 +206,13 @@ class S3Store:
         conditions: WriteConditions = WriteConditions(),
     ) -> StoredObject:
         """See `ObjectStore.complete_upload`."""
+        checksum = self._known(checksum)
         arguments = upload_target(upload) | checksum_arguments(checksum) | self._conditions(conditions)
         if checksum is not None:
             arguments["ChecksumType"] = "FULL_OBJECT"
         listed = [{"PartNumber": part.number, "ETag": part.etag, **checksum_arguments(part.checksum)} for part in parts]
         with _if_match(conditions):
-            answer = await self._run(
-                self._calls,
+            answer = await self._calls.run(
                 self._completer.complete_multipart_upload,
                 MultipartUpload={"Parts": listed},
                 MpuObjectSize=size,
@@ -225,11 +223,11 @@ class S3Store:
     async def abort_upload(self, upload: MultipartUpload) -> None:
         """See `ObjectStore.abort_upload`."""
         try:
-            await self._run(self._calls, self._client.abort_multipart_upload, **upload_target(upload))
+            await self._calls.run(self._client.abort_multipart_upload, **upload_target(upload))
         except (UploadNotFound, BucketNotFound):
             return
         try:
-            await self._run(self._calls, self._client.list_parts, MaxParts=1, **upload_target(upload))
+            await self._calls.run(self._client.list_parts, MaxParts=1, **upload_target(upload))
         except (UploadNotFound, BucketNotFound):
             return
         except StoreRefused as refusal:
@@ -243,7 +241,7 @@ class S3Store:
         uploads: list[tuple[MultipartUpload, datetime]] = []
         arguments: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
         while True:
-            answer = await self._run(self._calls, self._client.list_multipart_uploads, **arguments)
+            answer = await self._calls.run(self._client.list_multipart_uploads, **arguments)
             uploads += [
                 (MultipartUpload(ObjectPath(bucket, row["Key"]), row["UploadId"]), row["Initiated"].astimezone(UTC))
                 for row in answer.get("Uploads", [])
@@ -258,7 +256,7 @@ class S3Store:
         arguments = target(path)
         if self._checksums:
             arguments["ChecksumMode"] = "ENABLED"
-        answer = await self._run(self._calls, self._client.head_object, **arguments)
+        answer = await self._calls.begin(self._client.head_object, **arguments)
         return read_info(_headers(answer), answer["ContentLength"], self._options.checksum)
 
     async def open(
@@ -267,7 +265,7 @@ class S3Store:
         """See `ObjectStore.open`."""
         opening = await self._open_directly(path, byte_range, if_match)
         if opening is None:
-            opening = await self._run(self._reads, self._open, path, byte_range, if_match)
+            opening = await self._reads.begin(self._open, path, byte_range, if_match)
         return S3Stream(self, path, opening)
 
     async def _open_directly(
@@ -299,7 +297,7 @@ class S3Store:
 
     async def open_body(self, path: ObjectPath, byte_range: ByteRange, etag: str) -> Any:
         """A connection that sends `byte_range` of the version `etag`. For `S3Stream` only."""
-        opening = await self._run(self._reads, self._open, path, byte_range, etag)
+        opening = await self._reads.run(self._open, path, byte_range, etag)
         if opening.first != byte_range.first or opening.info.etag != etag:
             opening.body.close()
             raise StoreBroken(reason="RangeIgnored")
@@ -307,11 +305,15 @@ class S3Store:
 
     async def fill(self, body: Any, buffer: memoryview) -> int:
         """Fill `buffer` from a connection; returns how many bytes, fewer only at the end. For `S3Stream` only."""
-        return await self._run(self._reads, fill, body, buffer)
+        return await self._reads.run(fill, body, buffer)
+
+    async def presign(self, path: ObjectPath, *, seconds: float, response: Mapping[str, str]) -> str:
+        """See `ObjectStore.presign`."""
+        return await self._calls.begin(self._direct.presign, path, seconds, response)
 
     async def delete(self, path: ObjectPath) -> None:
         """See `ObjectStore.delete`."""
-        await self._run(self._calls, self._client.delete_object, **target(path))
+        await self._calls.begin(self._client.delete_object, **target(path))
 
     async def list(
         self, bucket: str, *, prefix: str = "", delimiter: str = "", limit: int = 1000, cursor: str | None = None
@@ -321,7 +323,7 @@ class S3Store:
         if cursor is not None:
             arguments["ContinuationToken"] = cursor
         try:
-            answer = await self._run(self._calls, self._client.list_objects_v2, **arguments)
+            answer = await self._calls.begin(self._client.list_objects_v2, **arguments)
         except ObjectNotFound:
             raise StoreBroken(reason="NotFound") from None
         except StoreRefused as refusal:
@@ -340,18 +342,22 @@ class S3Store:
     async def check(self) -> None:
         """See `ObjectStore.check`."""
         try:
-            await self._run(self._calls, self._client.list_buckets, MaxBuckets=1)
+            await self._calls.begin(self._client.list_buckets, MaxBuckets=1)
         except StoreRefused as refusal:
             if refusal.reason != "AccessDenied":  # It knows us, and that is what was asked.
                 raise
 
     async def close(self) -> None:
         """See `ObjectStore.close`. Threads that hang in a call are left behind."""
-        for pool in (self._writes, self._reads, self._calls):
-            pool.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._writes, self._reads, self._calls):
+            threads.close()
         for client in (self._client, self._completer):
             client.close()
         await self._direct.close()
+
+    def _known(self, checksum: Checksum | None) -> Checksum | None:
+        """The checksum, unless this store knows none while others behind the same uploads do."""
+        return checksum if self._checksums else None
 
     def _conditions(self, conditions: WriteConditions) -> dict[str, Any]:
         arguments = {}

@@ -13,15 +13,15 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from urllib.request import getproxies
 
 import aiohttp
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from yarl import URL
 
-from s3proxy.errors import StoreTimeout
+from s3proxy.errors import StoreRefused, StoreTimeout
 from s3proxy.protocol.keys import ObjectPath
 
 IDLE_SECONDS = 4.0
@@ -77,6 +77,19 @@ class DirectCalls:
     async def put(self, path: ObjectPath, headers: Mapping[str, str], body: bytes) -> DirectAnswer | None:
         """Store the object. Only without conditions: a second try would meet its own first. Raises `StoreTimeout`."""
         return await self._send("PUT", path, headers, body)
+
+    def presign(self, path: ObjectPath, seconds: float, response: Mapping[str, str]) -> str:
+        """See `ObjectStore.presign`. May block, to refresh temporary credentials: for a thread."""
+        if self._credentials is None:
+            raise StoreRefused(reason="NoCredentials")
+        credentials = self._credentials.get_frozen_credentials()
+        url = (self._addresses.get(path.bucket) or self._address(path.bucket)) + quote(path.key, safe="/~")
+        if response:
+            overrides = {f"response-{name.lower()}": value for name, value in response.items()}
+            url += "?" + urlencode(overrides, quote_via=quote)
+        request = AWSRequest("GET", url)
+        S3SigV4QueryAuth(credentials, "s3", self._region, expires=max(1, round(seconds))).add_auth(request)
+        return str(request.url)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -16,6 +16,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from s3proxy import errors
+from s3proxy.store.s3_retries import GaveUp
 
 BY_CODE: dict[str, type[errors.StoreError]] = {
     "NoSuchKey": errors.ObjectNotFound,
@@ -49,7 +50,7 @@ BY_STATUS: dict[int, type[errors.StoreError]] = {
 }
 """By HTTP status, where the code says nothing: an answer to HEAD has no body to hold one."""
 
-FAULTS = (ClientError, BotoCoreError, ResponseParserError, HTTPError, OSError, ValueError, RecursionError)
+FAULTS = (ClientError, BotoCoreError, ResponseParserError, HTTPError, GaveUp, OSError, ValueError, RecursionError)
 """All that a call or a read can raise.
 
 `ValueError` is a read of a response that was closed meanwhile; `RecursionError` botocore's search for a bucket's
@@ -70,6 +71,8 @@ def translate(fault: Exception) -> errors.StoreError:
         return errors.StoreTimeout(reason="ConnectTimeout", ambiguous=True)
     if isinstance(fault, ReadTimeoutError | TimeoutError):
         return errors.StoreTimeout(reason="ReadTimeout", ambiguous=True)
+    if isinstance(fault, GaveUp):
+        return errors.StoreBroken(reason="BodyGaveUp", ambiguous=True)
     if isinstance(fault, RecursionError):
         return errors.StoreBroken(reason="RedirectLoop")
     if isinstance(fault, EndpointConnectionError):

@@ -21,6 +21,13 @@ ATTRIBUTES = {
 }
 """Attributes of ours and what boto3 calls them; their headers have the same names with hyphens."""
 
+KEEPING = {
+    "storage_class": ("StorageClass", "x-amz-storage-class"),
+    "encryption": ("ServerSideEncryption", "x-amz-server-side-encryption"),
+    "kms_key_id": ("SSEKMSKeyId", "x-amz-server-side-encryption-aws-kms-key-id"),
+}
+"""Those that say how S3 keeps an object, and what boto3 and HTTP call them."""
+
 METADATA = "x-amz-meta-"
 
 
@@ -37,12 +44,14 @@ def upload_target(upload: MultipartUpload) -> dict[str, Any]:
 def attribute_arguments(attributes: ObjectAttributes) -> dict[str, Any]:
     """The arguments that set an object's attributes."""
     values = {argument: getattr(attributes, name) for name, argument in ATTRIBUTES.items()}
+    values |= {argument: getattr(attributes, name) for name, (argument, _) in KEEPING.items()}
     return {argument: value for argument, value in values.items() if value} | {"Metadata": dict(attributes.metadata)}
 
 
 def attribute_headers(attributes: ObjectAttributes) -> dict[str, str]:
     """The same as request headers."""
     values = {name.replace("_", "-"): getattr(attributes, name) for name in ATTRIBUTES}
+    values |= {header: getattr(attributes, name) for name, (_, header) in KEEPING.items()}
     headers = {name: value for name, value in values.items() if value}
     return headers | {METADATA + name: value for name, value in attributes.metadata.items()}
 

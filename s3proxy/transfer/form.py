@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 
 from s3proxy.errors import BadForm, BucketNotFound, EmptyFile, S3ProxyError
 from s3proxy.protocol.checksums import ClientDigests
@@ -12,7 +13,7 @@ from s3proxy.protocol.keys import ObjectPath, check_key, is_bucket_name, safe_fi
 from s3proxy.protocol.media import guess_type
 from s3proxy.store.contract import ObjectAttributes
 from s3proxy.transfer.part import Part, Withdrawn
-from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt, Uploads
+from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt
 
 BUCKET, OBJECT = "bucket_name", "object_name"
 
@@ -26,6 +27,18 @@ class FileResult:
     fault: S3ProxyError | None = None
 
 
+class Intake(Protocol):
+    """Where the files of a form go; `Uploads` is one, and so is whatever asks first whether they may."""
+
+    async def open(self, destination: Destination) -> ObjectWriter:
+        """See `Uploads.open`."""
+        ...
+
+    def part(self, capacity: int) -> Part:
+        """See `Uploads.part`."""
+        ...
+
+
 class FormUpload:
     """Stores the file of a form under `object_name`, or each of its files under it when it ends in `/`.
 
@@ -33,10 +46,10 @@ class FormUpload:
     a file whose destination is still unknown are held like any unfinished part, up to `hold_limit`.
     """
 
-    def __init__(self, parser: FormParser, uploads: Uploads, fields: dict[str, str], hold_limit: int) -> None:
+    def __init__(self, parser: FormParser, intake: Intake, fields: dict[str, str], hold_limit: int) -> None:
         self.results: list[FileResult] = []
         self._parser = parser
-        self._uploads = uploads
+        self._intake = intake
         self._fields = dict(fields)
         self._hold_limit = hold_limit
         self._file: _File | None = None
@@ -96,7 +109,7 @@ class FormUpload:
     def _start(self, start: FileStart) -> None:
         if self._single is not None and not self._aimed():
             raise _fields_first()
-        self._file = _File(self._uploads, start, self._hold_limit)
+        self._file = _File(self._intake, start, self._hold_limit)
 
     async def _write(self, file: _File, data: bytes) -> None:
         if file.fault is not None or not data:
@@ -160,11 +173,11 @@ class FormUpload:
 class _File:
     """One file: held at first, written once it is aimed."""
 
-    def __init__(self, uploads: Uploads, start: FileStart, hold_limit: int) -> None:
+    def __init__(self, intake: Intake, start: FileStart, hold_limit: int) -> None:
         self.name = start.file_name
         self.fault: S3ProxyError | None = None
         self._type = start.content_type
-        self._uploads = uploads
+        self._intake = intake
         self._hold_limit = hold_limit
         self._held: Part | None = None
         self._writer: ObjectWriter | None = None
@@ -183,14 +196,14 @@ class _File:
             await self._writer.write(data)
             return
         if self._held is None:
-            self._held = self._uploads.part(self._hold_limit)
+            self._held = self._intake.part(self._hold_limit)
         if await self._held.append(memoryview(data)) < len(data):
             raise _fields_first()
 
     async def aim(self, path: ObjectPath) -> None:
         attributes = ObjectAttributes(content_type=self._type or guess_type(path.key))
         destination = Destination(path=path, attributes=attributes, digests=ClientDigests([]))
-        self._writer = await self._uploads.open(destination)
+        self._writer = await self._intake.open(destination)
         if self._aborted:
             self._writer.abort()
         if self._held is not None and not self._writer.adopt(self._held):

@@ -39,13 +39,17 @@ from s3proxy.transfer.spool import Spool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Where an upload goes and what is to be true of it. `size` is the declared length in bytes, if any."""
+    """Where an upload goes and what is to be true of it.
+
+    `size` is the declared length in bytes, if any; `limit` the most it may have, where that is less than for others.
+    """
 
     path: ObjectPath
     attributes: ObjectAttributes
     size: int | None = None
     conditions: WriteConditions = WriteConditions()
     digests: ClientDigests
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,7 @@ class Uploads:
         self.window = window
         self.window_size = budget.size // 2
         self.algorithm = algorithm
-        self._budget = budget
+        self.budget = budget
         self._spool = spool
 
     async def open(self, destination: Destination) -> ObjectWriter:
@@ -112,7 +116,7 @@ class Uploads:
 
     def part(self, capacity: int) -> Part:
         """An empty part."""
-        return Part(capacity, self._budget, self._spool, self.algorithm)
+        return Part(capacity, self.budget, self._spool, self.algorithm)
 
 
 class ObjectWriter:
@@ -123,7 +127,7 @@ class ObjectWriter:
 
     def __init__(self, uploads: Uploads, destination: Destination) -> None:
         self.destination = destination
-        self.plan = uploads.policy.plan(destination.size)
+        self.plan = uploads.policy.limited(destination.limit).plan(destination.size)
         self._max_size = self.plan.max_size
         self.size = 0
         self.state = State.OPEN
@@ -187,7 +191,9 @@ class ObjectWriter:
         Raises `Withdrawn` after `abort`.
         """
         self._check()
-        if self.destination.digests or self._number or not part.resize(self.plan.size_of(1)):
+        if self.destination.digests or self._number or part.size > self._max_size:
+            return False
+        if not part.resize(self.plan.size_of(1)):
             return False
         self._part = part
         self._number = 1

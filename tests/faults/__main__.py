@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 import time
 
+from tests.faults.elsewhere import OMITTED
 from tests.faults.program import end_with_order
 from tests.faults.stage import Stage
-from tests.faults.table import COLUMNS, OMITTED, ROWS, line, show
+from tests.faults.table import COLUMNS, ROWS, line, show
 
 
 def main(words: list[str]) -> int:
@@ -25,7 +26,7 @@ def main(words: list[str]) -> int:
             result = stage.play(row)
             red += bool(result.violations)
             print(show(result), flush=True)
-    print("\nnot played:")
+    print("\nnot played, and what shows it:")
     for omitted in OMITTED:
         print(f"  {omitted.number:4} {omitted.what}: {omitted.why}")
     print(f"\n{len(rows) - red} green, {red} red, {len(OMITTED)} not played, {time.monotonic() - started:.0f} s")

@@ -12,7 +12,7 @@ from tests.faults.acts import LARGE
 from tests.faults.client import Answer, pieces_of
 from tests.faults.program import memory_of, until
 from tests.faults.proxy import ALWAYS, Rule
-from tests.faults.row import Omitted, Row
+from tests.faults.row import Row
 from tests.faults.stage import BUCKET, CLIENT_TIMEOUT, LIMIT_MIB, MIB, Scene
 
 PART = 5 * MIB
@@ -300,9 +300,4 @@ ROWS: tuple[Row, ...] = (
         rules=(Rule("complete", kinds.delay(1.5)),),
         fast=True,
     ),
-)
-
-OMITTED: tuple[Omitted, ...] = (
-    Omitted("C13", "bad authorization with a large body", "no authorization is built yet"),
-    Omitted("C18", "nginx sends no upload twice", "tests/deploy/test_nginx_conf.py shows it"),
 )

@@ -1,20 +1,27 @@
-"""S20, S21, R2 and R3: a slow store, and resources that are used up."""
+"""S20, S21 and R1 to R4: a slow store, and resources that are used up."""
 
 from __future__ import annotations
 
+import os
 import random
+import resource
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from tests.faults import kinds
-from tests.faults.acts import LARGE, SMALL
+from tests.faults.acts import CRASH, LARGE, SMALL
 from tests.faults.client import Answer, exchange
 from tests.faults.program import until
 from tests.faults.proxy import ALWAYS, Rule
-from tests.faults.row import Omitted, Row
+from tests.faults.row import Row
 from tests.faults.stage import MIB, Scene
 
 CRAMPED = {"MEMORY_BUDGET_MB": "16", "CLIENT_TIMEOUT_SECONDS": "30", "UPLOAD_MULTIPART_LIMIT_MB": "8"}
+
+HELD_SECONDS = 5.0
+"""How long slow uploads hold what they have, so that memory runs out."""
 
 
 def slow_everywhere(scene: Scene) -> Answer:
@@ -68,28 +75,32 @@ def quota_spent(scene: Scene) -> Answer:
 
 
 def many_slow_uploads(scene: Scene) -> list[Answer]:
-    """Twenty clients send 4 MiB each but for the last byte, and that one when the others have sent theirs."""
+    """Twenty clients send 4 MiB each but for the last byte, and that one when the others have sent what is taken."""
     bodies = [random.Random(n).randbytes(4 * MIB) for n in range(20)]
     connections = [scene.open() for _ in bodies]
-    for n, connection in enumerate(connections):
-        connection.ask("PUT", scene.path_of(f"many-{n}"), scene.headers(Content_Length=str(4 * MIB)))
-    senders = [
-        threading.Thread(target=connection.send, args=(body[:-1],))
-        for connection, body in zip(connections, bodies, strict=True)
-    ]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    answers = []
-    for n, (connection, body) in enumerate(zip(connections, bodies, strict=True)):
-        connection.send(body[-1:])
-        answer = connection.answer()
+    headers = [scene.headers(Content_Length=str(4 * MIB)) for _ in bodies]
+    answers: dict[int, Answer] = {}
+    go_on = threading.Event()
+
+    def upload(n: int) -> None:
+        connections[n].ask("PUT", scene.path_of(f"many-{n}"), headers[n])
+        connections[n].send(bodies[n][:-1])  # Which may take until others are done.
+        go_on.wait()
+        connections[n].send(bodies[n][-1:])
+        answers[n] = connections[n].answer()
+
+    uploads = [threading.Thread(target=upload, args=(n,)) for n in range(20)]
+    for each in uploads:
+        each.start()
+    time.sleep(HELD_SECONDS)
+    go_on.set()
+    for each in uploads:
+        each.join()
+    for n, body in enumerate(bodies):
         stored = scene.truth.get(f"many-{n}")
-        assert stored == (body if answer.status == 200 else None), f"upload {n}: {answer.status}, but other bytes"
+        assert stored == (body if answers[n].status == 200 else None), f"upload {n}: {answers[n].status}, other bytes"
         scene.truth.remove(f"many-{n}")
-        answers.append(answer)
-    return answers
+    return list(answers.values())
 
 
 def spooled(scene: Scene) -> Answer:
@@ -134,7 +145,145 @@ def pool_hangs(scene: Scene) -> Answer:
     return scene.put(LARGE)
 
 
+def more_than_allowed(scene: Scene) -> Answer:
+    """Twelve uploads at a slow store where four may be under way."""
+    started = threading.Barrier(12)
+    headers = [scene.headers() for _ in range(12)]
+    answers: list[tuple[float, Answer]] = []
+
+    def store(n: int) -> None:
+        started.wait()
+        began = time.monotonic()
+        answer = exchange(scene.port, "PUT", scene.path_of(f"many-{n}"), headers[n], b"x")
+        answers.append((time.monotonic() - began, answer))
+
+    threads = [threading.Thread(target=store, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    assert scene.alive().status == 200, "/healthz"
+    for thread in threads:
+        thread.join()
+    refused = [(seconds, answer) for seconds, answer in answers if answer.status == 503]
+    assert sorted(answer.status for _, answer in answers) == [200] * 4 + [503] * 8, f"{answers}"
+    assert all("retry-after" in answer.headers for _, answer in refused), "no Retry-After"
+    assert max(seconds for seconds, _ in refused) < 1, "a refusal waited for the store"
+    for n in range(12):
+        scene.truth.remove(f"many-{n}")
+    return scene.put(SMALL)
+
+
+def memory_hangs(scene: Scene) -> Answer:
+    """Parts that hang hold all memory; a download stands in line until their calls time out, and is served."""
+    connections = [scene.begin_put(LARGE, LARGE - 1) for _ in range(2)]
+    assert until(lambda: scene.proxy.record.injected.total() >= 3, 10), "parts hang"
+    assert scene.request("GET", scene.path_of("sentinel")).status == 200, "a download"
+    for connection in connections:
+        assert connection.answer().status == 504, "the upload"
+    scene.proxy.heal()
+    return scene.put(LARGE)
+
+
+def crowded(most: int) -> Callable[[Scene], Answer]:
+    """Clients open more connections than the process takes; it costs no processor, no log, and it recovers."""
+
+    def act(scene: Scene) -> Answer:
+        pid = scene.server.program.workers[0]
+        used, logged, started = _processor_seconds(pid), len(scene.server.program.output()), time.monotonic()
+        crowd = [scene.open() for _ in range(3 * most)]
+        for connection in crowd:
+            connection.ask("GET", "/healthz", {})
+        statuses = [connection.answer().status for connection in crowd]
+        assert statuses.count(200) == most, f"{statuses.count(200)} of {len(crowd)} were served, not {most}"
+        assert set(statuses) == {200, 0}, f"{statuses}"
+        assert until(lambda: time.monotonic() - started > 1.5, 2)
+        share = (_processor_seconds(pid) - used) / (time.monotonic() - started)
+        assert share < 0.2, f"{share:.0%} of a processor"
+        lines = scene.server.program.output()[logged:].count("\n") - most
+        assert lines < 10, f"{lines} more log lines than requests"
+        for connection in crowd:
+            connection.socket.close()
+        assert until(lambda: exchange(scene.port, "GET", "/healthz", {}).status == 200, 5), "it does not recover"
+        return scene.put(LARGE)
+
+    return act
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def disk_full(scene: Scene) -> Answer:
+    """The disk takes no more when slow uploads are spooled: they stay in memory, or are told to come again."""
+    pid = scene.server.program.workers[0]
+    # A limit of the kernel's on the size of files stands for the disk.
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (MIB, MIB))
+    statuses = [answer.status for answer in many_slow_uploads(scene)]
+    assert 200 in statuses, f"{statuses}"
+    assert set(statuses) <= {200, 503}, f"{statuses}"
+    return scene.put(LARGE)
+
+
+def log_unread(scene: Scene) -> Answer:
+    """The disk takes no log line: requests go on."""
+    pid = scene.server.program.workers[0]
+    size = len(scene.server.program.output().encode())
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    for _ in range(3):
+        assert exchange(scene.port, "PUT", scene.path_of("unlogged"), {}, b"x").status == 200, "without a log"
+    scene.truth.remove("unlogged")
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    return scene.put(LARGE)
+
+
 ROWS: tuple[Row, ...] = (
+    Row(
+        number="S20",
+        sentence="more transfers than may be under way are told 503 at once",
+        act=more_than_allowed,
+        rules=(Rule("put", kinds.delay(1.5), ALWAYS),),
+        fault="12 uploads where 4 may be, store 1.5 s late",
+        settings={"MAX_TRANSFERS": "4"},
+    ),
+    Row(
+        number="R1",
+        sentence="more connections than allowed are closed at once and cost nothing",
+        act=crowded(20),
+        fault="60 connections where 20 may be",
+        settings={"MAX_CONNECTIONS": "20", "KEEPALIVE_TIMEOUT_SECONDS": "10"},
+    ),
+    Row(
+        number="R1",
+        sentence="a process with few descriptors takes as many connections as leave it some",
+        act=crowded(64),
+        fault="192 connections, ulimit -n 128",
+        settings={"KEEPALIVE_TIMEOUT_SECONDS": "10"},
+        descriptors=128,
+    ),
+    Row(
+        number="R3",
+        sentence="a download while hanging parts hold all memory waits for them to time out",
+        act=memory_hangs,
+        rules=(Rule("part", kinds.hang(), ALWAYS),),
+        settings={"MEMORY_BUDGET_MB": "16", "SPOOL_LIMIT_MB": "0", "CLIENT_TIMEOUT_SECONDS": "30"},
+        seconds=3 * CRASH,
+    ),
+    Row(
+        number="R4",
+        sentence="a full disk leaves uploads in memory or tells them 503",
+        act=disk_full,
+        fault="20 x 4 MiB, memory for 16 MiB, disk full",
+        settings=CRAMPED,
+        seconds=120,
+    ),
+    Row(
+        number="R4",
+        sentence="a disk that takes no log stops no request",
+        act=log_unread,
+        fault="log cannot be written",
+        settings={},
+    ),
     Row(
         number="S20",
         sentence="a slow store does not slow the process down",
@@ -171,15 +320,4 @@ ROWS: tuple[Row, ...] = (
         rules=(Rule("part", kinds.hang(), ALWAYS),),
         seconds=60,
     ),
-)
-
-OMITTED: tuple[Omitted, ...] = (
-    Omitted(
-        "R3",
-        "a download while hanging parts hold all memory",
-        "it stands in line for memory until their calls time out",
-    ),
-    Omitted("R1", "descriptors used up", "no cap on connections is built yet"),
-    Omitted("R4", "a full disk", "tests/transfer/test_part.py and test_spool.py show it with writes that fail"),
-    Omitted("S20", "a limit on waiting requests, 503 over it", "no limit on concurrent transfers is built yet"),
 )

@@ -1,4 +1,4 @@
-"""P1 to P8: signals to the process."""
+"""P1 to P9 and G2: signals to the process, a blocked event loop, and a store that is not there at the start."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import random
 import signal
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 from tests.faults import kinds
 from tests.faults.acts import LARGE
-from tests.faults.client import Answer, Client, pieces_of
+from tests.faults.client import Answer, Client, exchange, pieces_of
 from tests.faults.program import until
 from tests.faults.proxy import ALWAYS, Rule
-from tests.faults.row import Omitted, Row
+from tests.faults.row import Row
 from tests.faults.stage import MIB, Scene
+
+HOOKS = Path(__file__).parent / "hooks"
+"""What Python imports by itself in a server under test: SIGUSR1 blocks its loop."""
 
 
 def half_sent(scene: Scene, size: int = LARGE) -> Client:
@@ -152,7 +157,109 @@ def slow_beside_sweepers(scene: Scene) -> Answer:
     return connection.answer()
 
 
+def kill_the_parent(scene: Scene) -> Answer:
+    """SIGKILL to what started the workers: they finish what they have and end, and nobody keeps the port."""
+    program = scene.server.program
+    workers = program.workers
+    connection = half_sent(scene)
+    program.process.kill()
+    program.process.wait()
+    connection.send(scene.new[len(scene.new) // 2 :])
+    answer = connection.answer()
+    try:
+        assert until(lambda: not any(_runs(pid) for pid in workers), 10), "workers outlive their parent"
+    finally:
+        for pid in filter(_runs, workers):
+            os.kill(pid, signal.SIGKILL)
+    assert _refused(scene.port), "the port is still taken"
+    return answer
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and is not waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def block_the_loop(scene: Scene) -> Answer:
+    """Something of ours holds the event loop for a second."""
+    connection = half_sent(scene)
+    os.kill(scene.server.program.workers[0], signal.SIGUSR1)
+    assert until(lambda: _stalls(scene, "event loop blocked"), 5), "nobody noticed"
+    connection.send(scene.new[len(scene.new) // 2 :])
+    answer = connection.answer()
+    stalls = _stalls(scene, "event loop blocked")
+    assert any("hold_the_loop" in stall["stack"] for stall in stalls), f"by what? {stalls}"
+    return answer
+
+
+def stop_and_continue(scene: Scene) -> Answer:
+    """The machine stops the process for a second; that is nobody's fault, and the upload goes on."""
+    pid = scene.server.program.workers[0]
+    connection = half_sent(scene)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        connection.send(scene.new[len(scene.new) // 2 :][:100_000])
+        time.sleep(1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    connection.send(scene.new[len(scene.new) // 2 + 100_000 :])
+    answer = connection.answer()
+    assert not [stall for stall in _stalls(scene, "event loop blocked") if stall["seconds"] > 0.9], "our fault?"
+    return answer
+
+
+def _stalls(scene: Scene, message: str) -> list[dict[str, Any]]:
+    return [record for record in scene.server.program.records() if record["message"] == message]
+
+
+def store_comes_late(scene: Scene) -> Answer:
+    """A server is started while its store does not answer; it says so, and recovers alone."""
+    scene.proxy.install([Rule(None, kinds.reset(), ALWAYS)])
+    with scene.stage.serve({}, warm=False) as late:
+        assert scene.alive().status == 200, "/healthz of another server"
+
+        def ready() -> int:
+            return exchange(late.program.port, "GET", "/readyz", {}).status
+
+        assert exchange(late.program.port, "GET", "/healthz", {}).status == 200, "/healthz"
+        assert ready() == 503, "/readyz without a store"
+        scene.proxy.heal()
+        assert until(lambda: ready() == 200, 10), "it does not recover"
+        return exchange(late.program.port, "PUT", scene.path, {}, scene.body(LARGE))
+
+
 ROWS: tuple[Row, ...] = (
+    Row(
+        number="P7",
+        sentence="workers whose parent is killed finish and end",
+        act=kill_the_parent,
+        fault="SIGKILL to the parent of two workers",
+        settings={"WORKERS": "2", "CLIENT_TIMEOUT_SECONDS": "10"},
+    ),
+    Row(
+        number="P9",
+        sentence="what blocks the event loop is logged with its stack",
+        act=block_the_loop,
+        fault="event loop blocked for 1 s",
+        settings={"PYTHONPATH": str(HOOKS), "CLIENT_TIMEOUT_SECONDS": "10"},
+    ),
+    Row(
+        number="P9",
+        sentence="a process that is stopped for a second goes on",
+        act=stop_and_continue,
+        fault="SIGSTOP, SIGCONT after 1 s",
+        settings={"CLIENT_TIMEOUT_SECONDS": "10"},
+    ),
+    Row(
+        number="G2",
+        sentence="a server that starts before its store recovers alone",
+        act=store_comes_late,
+        fault="no store at the start",
+        settings={},
+    ),
     Row(number="P1", sentence="SIGTERM ends an idle process at once", act=stop_idle, settings={}, after=("old",)),
     Row(
         number="P2",
@@ -222,9 +329,4 @@ ROWS: tuple[Row, ...] = (
         fault="sweep each 0.1 s, age 0, beside an upload",
         settings={"WORKERS": "2", "SWEEP_AGE_SECONDS": "0", "SWEEP_INTERVAL_SECONDS": "0.1"},
     ),
-)
-
-OMITTED: tuple[Omitted, ...] = (
-    Omitted("P9", "a blocked loop is noticed", "no watchdog is built yet"),
-    Omitted("P10", "rolling restart under load", "tests/deploy/test_site.py shows it with nginx and supervisord"),
 )

@@ -65,9 +65,11 @@ class Descriptors:
 
 
 class Program:
-    """A running server. A context manager: up inside, gone afterwards."""
+    """A running server, with at most so many `descriptors`. A context manager: up inside, gone afterwards."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], descriptors: int | None = None) -> None:
+        limit = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"]
+        self._command = [*limit, sys.executable, str(ROOT / "server.py")]
         self._folder = folder
         self._log = folder / "output"
         self.settings = settings
@@ -87,7 +89,7 @@ class Program:
         }
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "server.py")],
+                self._command,
                 cwd=self._folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

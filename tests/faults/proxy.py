@@ -9,6 +9,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -23,6 +24,10 @@ PIECE = 256 * 1024
 """Bytes of an answer passed on at a time."""
 
 UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
+
+LISTED_UPLOAD = re.compile(rb"<Upload>.*?</Upload>", re.DOTALL)
+
+INITIATED = re.compile(rb"(?<=<Initiated>)[^<]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Exchange:
             reply.reader.feed_eof()
             if found := UPLOAD_ID.search(body):
                 self._proxy.orphans.add(found[1].decode())
+                self._proxy.begun[found[1]] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()).encode()
         return reply
 
     async def relay(self) -> None:
@@ -115,6 +121,8 @@ class Exchange:
         await self.send_head(reply.status, reply.headers)
         known = b""
         async for piece in reply.pieces():
+            if self.call.operation == "list_uploads":
+                piece = self._proxy.date_uploads(piece)
             known = piece if self.call.operation == "create" else b""
             await self.send(piece)
         if (found := UPLOAD_ID.search(known)) and not self.client_left:
@@ -190,8 +198,9 @@ class Record:
 class FaultProxy:
     """The proxy, in a thread with an event loop of its own. A context manager; `port` is valid inside.
 
-    What S3 does and moto does not is done here: commits to one key are atomic, one after the other, and a checksum that
-    came with an object is kept also when no `x-amz-sdk-checksum-algorithm` names it.
+    What S3 does and moto does not is done here: commits to one key are atomic, one after the other, a checksum that
+    came with an object is kept also when no `x-amz-sdk-checksum-algorithm` names it, and a listing of multipart uploads
+    tells when each was begun.
 
     `in_flight` is how many calls it is busy with; `orphans` are multipart uploads whose id never reached the service.
     """
@@ -202,6 +211,7 @@ class FaultProxy:
         self.in_flight = 0
         self.record = Record()
         self.orphans: set[str] = set()
+        self.begun: dict[bytes, bytes] = {}
         self._rules: list[_Installed] = []
         self._chooser: Chooser | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -238,6 +248,16 @@ class FaultProxy:
             return contextlib.nullcontext()
         return self._turns.setdefault(call.target.partition("?")[0], asyncio.Lock())
 
+    def date_uploads(self, listing: bytes) -> bytes:
+        """A listing of uploads with the times they were begun: for moto, all were in 2010."""
+
+        def date(upload: re.Match[bytes]) -> bytes:
+            found = UPLOAD_ID.search(upload[0])
+            begun = self.begun.get(found[1]) if found else None
+            return INITIATED.sub(begun, upload[0]) if begun else upload[0]
+
+        return LISTED_UPLOAD.sub(date, listing)
+
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -257,7 +277,7 @@ class FaultProxy:
         try:
             while await self._serve(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # Both sides may leave at any time, and so may we.
         finally:
             self._connections.discard(task)

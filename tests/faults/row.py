@@ -25,7 +25,8 @@ class Row:
     `act` does what the row is about and returns the answer that the client of the key in question read, None where no
     answer is possible. `statuses` are the right ones for it (0: the connection ended without an answer), `after` what
     the key may hold then, `left` how many multipart uploads may stay open. `calls` are exact numbers of store calls,
-    `settings` those of a server of its own for this row, `seconds` how long `act` may take. `fast` rows run always.
+    `settings` those of a server of its own for this row, `descriptors` how many that may have, `seconds` how long `act`
+    may take. `fast` rows run always.
     """
 
     number: str
@@ -41,6 +42,7 @@ class Row:
     calls: Mapping[Operation, int] = field(default_factory=dict)
     silent: bool = False
     settings: Mapping[str, str] | None = None
+    descriptors: int | None = None
     seconds: float = 30.0
     fast: bool = False
 

@@ -30,8 +30,8 @@ THREADS = 8
 BUDGET_MIB = 64
 LIMIT_MIB = 48
 
-RETRIES = 40
-"""Faults after which rows get a fresh server: boto3 retries on a quota for the process, 50 failed calls long."""
+RETRIES = 20
+"""Faults after which rows get a fresh server: boto3 retries on a quota for the process, 35 retries long."""
 
 CLIENT_TIMEOUT = 1.5
 READ_TIMEOUT = 2.0
@@ -239,20 +239,22 @@ class Stage:
             yield self._server
             self._spent += self.proxy.record.injected.total()
         else:
-            with self.serve(row.settings) as server:
+            with self.serve(row.settings, descriptors=row.descriptors) as server:
                 yield server
 
     @contextlib.contextmanager
-    def serve(self, settings: Mapping[str, str]) -> Iterator[Server]:
-        """A server with these settings beside the usual ones, warmed up."""
+    def serve(
+        self, settings: Mapping[str, str], *, descriptors: int | None = None, warm: bool = True
+    ) -> Iterator[Server]:
+        """A server with these settings beside the usual ones, warmed up unless its store is not there."""
         folder = self.folder / f"server-{next(self._numbers)}"
         (folder / "spool").mkdir(parents=True)
         endpoint = f"http://127.0.0.1:{self.proxy.port}"
         usual = {**SETTINGS, "S3_ENDPOINT_URL": endpoint, "SPOOL_DIR": str(folder / "spool")}
         if "WORKERS" in settings:
             usual["PORT"] = str(free_port())  # One that all of them can have.
-        with Program(folder, {**usual, **settings}) as program:
-            if "S3_ENDPOINT_URL" not in settings:
+        with Program(folder, {**usual, **settings}, descriptors) as program:
+            if warm and "S3_ENDPOINT_URL" not in settings:
                 self._warm_up(program.port)
             yield Server(program, invariants.at_rest(program, self.proxy.port))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.faults import body_rows, client_rows, download_rows, load_rows, process_rows, refusal_rows, upload_rows
-from tests.faults.row import Omitted, Row
+from tests.faults.row import Row
 from tests.faults.stage import Result
 
 ROWS: tuple[Row, ...] = (
@@ -17,8 +17,6 @@ ROWS: tuple[Row, ...] = (
     *load_rows.ROWS,
     *process_rows.ROWS,
 )
-
-OMITTED: tuple[Omitted, ...] = (*upload_rows.OMITTED, *client_rows.OMITTED, *load_rows.OMITTED, *process_rows.OMITTED)
 
 COLUMNS = ("row", "fault", "status seen", "object afterwards", "uploads left", "verdict")
 

@@ -7,7 +7,7 @@ from tests.faults.acts import CRASH, LARGE, MIDDLING, SMALL, post, put
 from tests.faults.client import Answer
 from tests.faults.program import until
 from tests.faults.proxy import ALWAYS, Rule
-from tests.faults.row import WHOLE_OR_NOTHING, Omitted, Row
+from tests.faults.row import WHOLE_OR_NOTHING, Row
 from tests.faults.stage import MIB, READ_TIMEOUT, Scene
 
 
@@ -34,6 +34,26 @@ def client_leaves_with_parts_on_their_way(scene: Scene) -> None:
     last = max(place for place, event in enumerate(journal) if event == ("end", "part"))
     assert journal.index(("begin", "abort")) > last, "aborted while a part was on its way"
 
+
+def client_leaves_with_parts_that_hang(scene: Scene) -> None:
+    """A client leaves while the store is silent about its parts: no thread goes on with them for nobody."""
+    connection = scene.begin_put(LARGE * 2, 11 * MIB)
+    assert until(lambda: scene.proxy.record.calls["part"] == 2, 5), "parts are on their way"
+    connection.reset()
+    # One read timeout and the pause before a retry that is not made.
+    assert until(lambda: ("end", "abort") in scene.proxy.record.journal, CRASH / 2), "the upload is aborted"
+
+
+def orphan_swept_beside_its_upload(scene: Scene) -> Answer:
+    """The uploads of a Create whose first answer was lost: the nameless one is swept, and not the one in use."""
+    connection = scene.begin_put(LARGE, MIB)
+    assert until(lambda: len(scene.truth.uploads()) == 2, 5), "there are two uploads"
+    assert until(lambda: len(scene.truth.uploads()) == 1, 10), "one of them is swept"
+    connection.send(scene.new[MIB:])
+    return connection.answer()
+
+
+SWEEPING = {"SWEEP_AGE_SECONDS": "0", "SWEEP_INTERVAL_SECONDS": "0.3"}
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -119,11 +139,29 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         number="S10",
-        sentence="a create whose answer is lost leaves one orphan for a sweeper",
+        sentence="a create whose answer is lost leaves one orphan until it is old enough",
         act=put(LARGE),
         rules=(Rule("create", kinds.lost_answer()),),
         left=1,
         fast=True,
+    ),
+    Row(
+        number="S10",
+        sentence="a create whose answer is lost leaves an orphan that is swept while the upload goes on",
+        act=orphan_swept_beside_its_upload,
+        rules=(Rule("create", kinds.lost_answer()),),
+        settings={**SWEEPING, "CLIENT_TIMEOUT_SECONDS": "20"},
+        calls={"complete": 1},
+    ),
+    Row(
+        number="S10",
+        sentence="a create of which every answer is lost is no success and all its uploads are swept",
+        act=put(LARGE),
+        rules=(Rule("create", kinds.lost_answer(), ALWAYS),),
+        settings=SWEEPING,
+        statuses=(502,),
+        after=("old",),
+        calls={"create": 3},
     ),
     Row(
         number="S11",
@@ -140,6 +178,22 @@ ROWS: tuple[Row, ...] = (
         sentence="every answer to a complete lost is resolved by looking",
         act=put(LARGE, chunked=True),
         rules=(Rule("complete", kinds.lost_answer(), ALWAYS),),
+    ),
+    Row(
+        number="S11",
+        sentence="without checksums a lost complete is resolved by the ETag of its parts",
+        act=put(LARGE),
+        rules=(Rule("complete", kinds.lost_answer(), ALWAYS),),
+        settings={"S3_CHECKSUM": "none"},
+    ),
+    Row(
+        number="S7",
+        sentence="without checksums an object whose answers are all lost is whole and no success",
+        act=put(MIDDLING),
+        rules=(Rule("put", kinds.lost_answer(), ALWAYS),),
+        settings={"S3_CHECKSUM": "none"},
+        statuses=(502,),
+        after=("new",),
     ),
     Row(
         number="S11",
@@ -243,6 +297,14 @@ ROWS: tuple[Row, ...] = (
         fast=True,
     ),
     Row(
+        number="S16",
+        sentence="a part that hangs is not tried again for a client that has left",
+        act=client_leaves_with_parts_that_hang,
+        rules=(Rule("part", kinds.hang(), ALWAYS),),
+        after=("old",),
+        calls={"part": 2},
+    ),
+    Row(
         number="S23",
         sentence="a store that knows no checksums is served without",
         act=put(LARGE),
@@ -253,13 +315,5 @@ ROWS: tuple[Row, ...] = (
             Rule("complete", kinds.refuse_checksums(), ALWAYS),
         ),
         settings={"S3_CHECKSUM": "none"},
-    ),
-)
-
-OMITTED: tuple[Omitted, ...] = (
-    Omitted(
-        "S10",
-        "the orphan swept by age",
-        "a retry within boto3 hides the first id from the journal; the row shows that one is left",
     ),
 )

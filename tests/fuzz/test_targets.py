@@ -6,17 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.seeds import FORM, SEEDS, WORDS
 from tests.fuzz.targets import TARGETS, read_form
-
-FORM = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\nContent-Type: x/y\r\n\r\nhello\r\n--b--\r\n'
-WORDS = st.sampled_from([b"--b", b"\r\n", b"--", FORM, b"%2F", b"%", b"..", b"/", b"bytes=", b"-", b'"', b"W/", b"="])
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@given(data=st.lists(st.binary(max_size=40) | WORDS, max_size=8).map(b"".join))
+@given(data=st.lists(st.binary(max_size=40) | st.sampled_from(WORDS), max_size=8).map(b"".join))
 @settings(max_examples=150, deadline=None)
 def test_only_request_errors_leave(name: str, data: bytes) -> None:
     TARGETS[name](data)
+
+
+def test_every_target_has_something_to_begin_with() -> None:
+    assert set(SEEDS) == set(TARGETS)
+    for name, seeds in SEEDS.items():
+        for seed in seeds:
+            TARGETS[name](seed)
 
 
 @pytest.mark.parametrize("cut", range(len(FORM)))

@@ -20,6 +20,7 @@ from tornado.ioloop import IOLoop
 from tornado.web import Application
 
 from s3proxy.app import make_app
+from s3proxy.assembly import build_server
 from s3proxy.protocol.checksums import ChecksumAlgorithm
 from s3proxy.protocol.parts import PartPolicy
 from s3proxy.service import Limits, Service
@@ -30,7 +31,6 @@ from s3proxy.transfer.cleanup import Cleanup
 from s3proxy.transfer.reader import Downloads
 from s3proxy.transfer.spool import Spool
 from s3proxy.transfer.writer import Uploads
-from server import build_server
 from settings import Settings
 from tests.fakes import FaultyStore, MemoryStore
 from tests.http.place import MIB, Bucket, Call, MemoryBucket, MotoBucket, Shape, open_s3
@@ -105,7 +105,15 @@ def budget(shape: Shape) -> MemoryBudget:
 
 
 @pytest.fixture
-def service(store: ObjectStore, shape: Shape, budget: MemoryBudget, tmp_path: Path) -> Service:
+def access() -> Mapping[str, Any]:
+    """Who may come and what they may: fields of `Service`, to be overridden. By default it is open."""
+    return {}
+
+
+@pytest.fixture
+def service(
+    store: ObjectStore, shape: Shape, budget: MemoryBudget, access: Mapping[str, Any], tmp_path: Path
+) -> Service:
     """What the handlers share."""
     spool = Spool(tmp_path, shape.spool)
     cleanup = Cleanup(store)
@@ -143,6 +151,7 @@ def service(store: ObjectStore, shape: Shape, budget: MemoryBudget, tmp_path: Pa
             client_min_rate=shape.client_min_rate,
             max_transfers=shape.max_transfers,
         ),
+        **access,
     )
 
 

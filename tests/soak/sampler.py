@@ -49,9 +49,15 @@ class Sampler:
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL):
-            for pid in self._program.workers:
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    self.samples.append(self._look(pid))
+            self.samples += self.look()
+
+    def look(self) -> list[Sample]:
+        """All processes now."""
+        found = []
+        for pid in self._program.workers:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found.append(self._look(pid))
+        return found
 
     def _look(self, pid: int) -> Sample:
         found = descriptors_of(pid, self._program.port, self._store_port)

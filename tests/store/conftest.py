@@ -12,7 +12,10 @@ from typing import Any, Protocol, cast
 import boto3
 import pytest
 
+from s3proxy.buckets import Buckets, BucketsFile
+from s3proxy.protocol.keys import MAX_KEY_SIZE
 from s3proxy.store.contract import ObjectStore
+from s3proxy.store.mounted import MountedStore
 from s3proxy.store.s3 import S3Options, S3Store
 from tests.fakes import FaultyStore, MemoryStore
 
@@ -41,6 +44,7 @@ class Backend(Protocol):
     """A store, what the contract has no call for, and where it falls short of S3."""
 
     store: ObjectStore
+    longest_key: int
 
     def needs(self, ability: str) -> None:
         """Skip the test where the store lacks the ability."""
@@ -55,6 +59,7 @@ class MemoryBackend:
 
     store: ObjectStore
     memory: MemoryStore
+    longest_key: int = MAX_KEY_SIZE
 
     def needs(self, ability: str) -> None:
         """It can do everything."""
@@ -73,6 +78,7 @@ class S3Backend:
 
     store: ObjectStore
     client: Any
+    longest_key: int = MAX_KEY_SIZE
 
     def needs(self, ability: str) -> None:
         """moto cannot."""
@@ -84,6 +90,35 @@ class S3Backend:
     def left_open(self, bucket: str) -> list[str]:
         answer = self.client.list_multipart_uploads(Bucket=bucket)
         return [upload["UploadId"] for upload in answer.get("Uploads", [])]
+
+
+@dataclass
+class MountedBackend:
+    """Another backend, through mounts: other names, and a prefix."""
+
+    under: Backend
+    prefix: str = "team-ä/"
+
+    def __post_init__(self) -> None:
+        self.longest_key = self.under.longest_key - len(self.prefix.encode())
+        self._names: dict[str, str] = {}
+        self.store: ObjectStore = self._mount()
+
+    def needs(self, ability: str) -> None:
+        """As the other."""
+        self.under.needs(ability)
+
+    def add_bucket(self, name: str) -> None:
+        self._names[name] = f"real-{name}"
+        self.under.add_bucket(self._names[name])
+        self.store = self._mount()
+
+    def left_open(self, bucket: str) -> list[str]:
+        return self.under.left_open(self._names[bucket])
+
+    def _mount(self) -> MountedStore:
+        rows = {shown: {"bucket": real, "prefix": self.prefix} for shown, real in self._names.items()}
+        return MountedStore({"": self.under.store}, Buckets(BucketsFile.model_validate({"buckets": rows})))
 
 
 CREDENTIALS = {"aws_access_key_id": "AKIATESTKEYID", "aws_secret_access_key": "test-secret-access-key"}
@@ -114,18 +149,22 @@ def s3_client(s3_endpoint: str) -> Iterator[Any]:
     client.close()
 
 
-@pytest.fixture(params=["memory", "faulty", "s3"])
+@pytest.fixture(params=["memory", "faulty", "s3", "memory, mounted", "s3, mounted"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each store that keeps the contract."""
-    if request.param == "s3":
-        return S3Backend(request.getfixturevalue("s3_store"), request.getfixturevalue("s3_client"))
-    memory = MemoryStore(part_minimum=5 * 1024 * 1024, body_reads=2)
-    return MemoryBackend(FaultyStore(memory) if request.param == "faulty" else memory, memory)
+    kind, _, mounted = request.param.partition(", ")
+    backend: Backend
+    if kind == "s3":
+        backend = S3Backend(request.getfixturevalue("s3_store"), request.getfixturevalue("s3_client"))
+    else:
+        memory = MemoryStore(part_minimum=5 * 1024 * 1024, body_reads=2)
+        backend = MemoryBackend(FaultyStore(memory) if kind == "faulty" else memory, memory)
+    return MountedBackend(backend) if mounted else backend
 
 
 @pytest.fixture
-def store(backend: Backend) -> ObjectStore:
-    """The store under test."""
+def store(backend: Backend, bucket: str) -> ObjectStore:
+    """The store under test. It has the bucket."""
     return backend.store
 
 

@@ -1,4 +1,5 @@
-"""The specification of `ObjectStore`, held by `MemoryStore`, `FaultyStore` without faults, and `S3Store`.
+"""The specification of `ObjectStore`, held by `MemoryStore`, `FaultyStore` without faults, `S3Store`, and
+`MountedStore` over them.
 
 What the fakes promise in the other tests is true because they pass here beside S3.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -63,7 +65,6 @@ KEYS = [
     "empty//segment",
     "folder/",
     "~tilde*star!bang@at$dollar^caret|pipe",
-    "k" * 1024,
 ]
 
 
@@ -132,6 +133,11 @@ class TestPut:
         await put(store, path)
         assert await get(store, path) == SMALL
         assert [row.key for row in (await store.list(bucket)).objects] == [key]
+
+    async def test_a_key_may_be_as_long_as_there_is_room(self, backend: Backend, bucket: str) -> None:
+        path = ObjectPath(bucket, "k" * backend.longest_key)
+        await put(backend.store, path)
+        assert await get(backend.store, path) == SMALL
 
     async def test_the_attributes_are_kept(self, store: ObjectStore, path: ObjectPath) -> None:
         attributes = ObjectAttributes(
@@ -639,6 +645,14 @@ class TestOpen:
         assert await read_some(one, 100) == LARGE[:100]
         assert await read_all(two) == LARGE[400_000:]
         assert await read_all(one) == LARGE[100:]
+
+
+class TestPresign:
+    async def test_a_url_names_the_object_and_need_not_have_one(self, store: ObjectStore, bucket: str) -> None:
+        for key in ("a/b.txt", "ü +%"):
+            url = await store.presign(ObjectPath(bucket, key), seconds=60, response={"Content-Type": "text/plain"})
+            assert urlsplit(url).path.endswith("/" + quote(key))
+            assert parse_qs(urlsplit(url).query)["response-content-type"] == ["text/plain"]
 
 
 class TestDelete:

@@ -52,6 +52,7 @@ from s3proxy.store.contract import (
 )
 from s3proxy.store.s3 import S3Store
 from s3proxy.store.s3_faults import translate
+from s3proxy.store.s3_retries import DAMAGED
 from tests.bodies import BytesBody, checksum_of, crc32_of, pattern, read_some
 from tests.store.canned import CLOSED, RESET, SILENCE, Answer, CannedServer, Request, canned_server, error
 from tests.store.conftest import CREDENTIALS, s3_options
@@ -306,19 +307,67 @@ class TestOnTheWire:
         await store.put_part(UPLOAD, 1, BytesBody(LARGE), checksum=checksum_of(LARGE))
         assert [request.body for request in s3.requests] == [LARGE] * 3
 
-    async def test_a_body_that_gives_up_ends_the_call(
-        self, s3: CannedServer, make: Callable[..., S3Store], no_pauses: None
-    ) -> None:
+    async def test_a_body_that_gives_up_ends_the_call(self, s3: CannedServer, make: Callable[..., S3Store]) -> None:
         class Withdrawing(BytesBody):
             def read(self, size: int = -1, /) -> memoryview:
                 if self.tell() > 100_000:
                     raise RuntimeError("withdrawn")
                 return super().read(size)
 
-        with pytest.raises(StoreBroken):
+        started = time.monotonic()
+        with pytest.raises(StoreBroken) as caught:
             await make(attempts=3).put_part(UPLOAD, 1, Withdrawing(LARGE))
-        await until(lambda: len(s3.requests) == 3)  # boto3 tries again, and is told the same.
-        assert all(len(request.body) < len(LARGE) for request in s3.requests)
+        assert caught.value.reason == "BodyGaveUp"
+        assert time.monotonic() - started < 0.5, "there was a pause before a retry"
+        await until(lambda: len(s3.requests) == 1)
+        assert len(s3.requests[0].body) < len(LARGE)
+
+    async def test_a_body_given_up_before_its_turn_is_not_sent(self, s3: CannedServer, store: S3Store) -> None:
+        class Withdrawn(BytesBody):
+            def readinto(self, buffer: memoryview, /) -> int:
+                raise RuntimeError("withdrawn")
+
+        with pytest.raises(StoreBroken):
+            await store.put_part(UPLOAD, 1, Withdrawn(LARGE))
+        assert s3.requests == []
+
+    async def test_a_body_given_up_before_a_retry_is_not_sent_again(
+        self, s3: CannedServer, make: Callable[..., S3Store], no_pauses: None
+    ) -> None:
+        class Withdrawn(BytesBody):
+            def readinto(self, buffer: memoryview, /) -> int:
+                if s3.requests:
+                    raise RuntimeError("withdrawn")
+                return super().readinto(buffer)
+
+        s3.default = error(500, "InternalError")
+        with pytest.raises(StoreBroken):
+            await make(attempts=3).put_part(UPLOAD, 1, Withdrawn(LARGE))
+        assert len(s3.requests) == 1
+
+    @pytest.mark.parametrize("code", sorted(DAMAGED))
+    async def test_a_part_damaged_on_its_way_is_sent_once_more(
+        self, s3: CannedServer, make: Callable[..., S3Store], code: str
+    ) -> None:
+        s3.answers.append(error(400, code))
+        await make(attempts=3).put_part(UPLOAD, 1, BytesBody(LARGE), checksum=checksum_of(LARGE))
+        assert [request.body for request in s3.requests] == [LARGE] * 2
+
+    async def test_a_part_that_arrives_damaged_twice_is_broken(
+        self, s3: CannedServer, make: Callable[..., S3Store]
+    ) -> None:
+        s3.default = error(400, "BadDigest")
+        with pytest.raises(StoreBroken):
+            await make(attempts=3).put_part(UPLOAD, 1, BytesBody(LARGE))
+        assert len(s3.requests) == 2
+
+    async def test_where_nothing_is_tried_again_neither_is_a_damaged_part(
+        self, s3: CannedServer, store: S3Store
+    ) -> None:
+        s3.default = error(400, "BadDigest")
+        with pytest.raises(StoreBroken):
+            await store.put_part(UPLOAD, 1, BytesBody(LARGE))
+        assert len(s3.requests) == 1
 
     async def test_a_small_body_is_sent_again_by_boto3(self, s3: CannedServer, store: S3Store) -> None:
         s3.answers.append(error(500, "InternalError"))
@@ -771,7 +820,7 @@ class TestReading:
 def _thread_reads(store: S3Store) -> bool:
     """Whether a thread of the reading pool is waiting for bytes."""
     frames = sys._current_frames()
-    for thread in store._reads._threads:
+    for thread in store._reads._pool._threads:
         frame = frames.get(thread.ident or 0)
         if frame is not None and frame.f_code.co_name == "readinto":
             return True
@@ -827,6 +876,56 @@ async def test_close_does_not_wait_for_a_store_that_hangs(s3: CannedServer) -> N
     for task in hanging:
         with pytest.raises(StoreError):
             await task
+
+
+@pytest.fixture
+def silent() -> Iterator[CannedServer]:
+    """A server of its own that never answers."""
+    with canned_server() as server:
+        server.default = SILENCE
+        yield server
+
+
+async def hang_up(silent: CannedServer, store: S3Store, calls: list[asyncio.Task[object]]) -> None:
+    """End the silence, the calls that wait for it to end, and the store."""
+    silent.default = CLOSED
+    silent.over.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await store.close()
+
+
+async def test_a_request_does_not_stand_in_line_for_ever(silent: CannedServer) -> None:
+    store = S3Store(s3_options(silent.url, read_timeout=0.4, attempts=1, threads=2))
+    # These may take ten times as long.
+    hanging = [asyncio.ensure_future(CALLS["complete_upload"](store)) for _ in range(2)]
+    await until(lambda: len(silent.requests) == 2)
+    with pytest.raises(StoreTimeout) as caught:
+        await store.create_upload(PATH, PLAIN)
+    assert caught.value.reason == "NoThread"
+    assert not caught.value.ambiguous, "it was never made"
+    leaving = asyncio.create_task(store.head(PATH))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert not any(task.done() for task in hanging)
+    assert len(silent.requests) == 2
+    await hang_up(silent, store, hanging)
+
+
+async def test_a_store_that_hangs_in_every_thread_leaves_another_alone(silent: CannedServer, s3: CannedServer) -> None:
+    hanging, healthy = (
+        S3Store(s3_options(server.url, read_timeout=5, attempts=1, threads=2)) for server in (silent, s3)
+    )
+    stuck = [asyncio.ensure_future(call(hanging)) for call in CALLS.values() for _ in range(2)]
+    await until(lambda: len(silent.requests) >= 6)
+    s3.answers.extend([CREATED, Answer(headers=HEADERS), COMPLETED])
+    upload = await healthy.create_upload(PATH, PLAIN)
+    done = await healthy.put_part(upload, 1, BytesBody(LARGE))
+    await healthy.complete_upload(upload, [done], size=len(LARGE))
+    assert not any(task.done() for task in stuck)
+    await healthy.close()
+    await hang_up(silent, hanging, stuck)
 
 
 async def test_a_checksum_of_another_kind_is_not_mistaken(s3: CannedServer, store: S3Store) -> None:

@@ -1,0 +1,176 @@
+"""Everything of one server process, put together as the settings say."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+
+from tornado.web import Application
+
+from s3proxy.access.file import AccessFileError
+from s3proxy.access.file import load as load_access
+from s3proxy.access.guard import AccessGuard, Guard, OpenGuard
+from s3proxy.access.links import Links
+from s3proxy.access.quotas import Quotas
+from s3proxy.access.reload import Reloader
+from s3proxy.buckets import BucketsFileError
+from s3proxy.errors import AccessUnavailable
+from s3proxy.handlers.front import FrontServer
+from s3proxy.ledger.database import Ledger, open_ledger
+from s3proxy.observe.metrics import Metric, Metrics
+from s3proxy.observe.watchdog import Watchdog
+from s3proxy.protocol.origins import Origins
+from s3proxy.protocol.parts import MAX_PART_SIZE, PartPolicy
+from s3proxy.service import Limits, Service
+from s3proxy.store.build import build_store, load_buckets
+from s3proxy.transfer.budget import MemoryBudget
+from s3proxy.transfer.cleanup import Cleanup
+from s3proxy.transfer.journal import Journal
+from s3proxy.transfer.reader import Downloads
+from s3proxy.transfer.spool import Spool
+from s3proxy.transfer.sweeper import Sweeper
+from s3proxy.transfer.writer import Uploads
+from settings import MIB, Settings
+
+READ_SIZE = 256 * 1024
+"""Bytes read from a client's socket at a time."""
+
+OTHER_DESCRIPTORS = 512
+"""Descriptors a process may need beside its clients' connections: to the store, for spooled parts, for itself."""
+
+LARGEST_BODY = 1 << 62
+"""Bytes Tornado may let through; what is too large is told by the upload's own plan, with an answer."""
+
+
+class Refused(Exception):
+    """The server cannot start like this. The text says why and holds no secret."""
+
+
+def build_service(settings: Settings) -> Service:
+    """Everything the handlers share, from the settings. Raises `Refused`."""
+    try:
+        buckets = load_buckets(settings)
+        store = build_store(settings, buckets)
+        guard, ledger = build_access(settings)
+    except (AccessFileError, BucketsFileError, ValueError) as fault:
+        raise Refused(str(fault)) from None
+    except AccessUnavailable:
+        raise Refused("The ledger's database (DATABASE_URL) does not work.") from None
+    budget = MemoryBudget(settings.memory_budget_mb * MIB)
+    spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
+    cleanup = Cleanup(store)
+    part_size = settings.upload_multipart_chunk_size * MIB
+    # One upload holds a large part while it fills and another on its way, in memory or on disk.
+    held = (budget.size + spool.limit) // 2
+    put_limit = settings.upload_multipart_limit_mb * MIB
+    policy = PartPolicy(
+        part_size=part_size,
+        max_part_size=min(max(held, part_size, put_limit), MAX_PART_SIZE),
+        put_limit=put_limit,
+        max_parts=settings.s3_max_parts,
+        equal_parts=settings.s3_equal_parts,
+        max_object_size=settings.max_object_size_mb * MIB,
+    )
+    return Service(
+        store=store,
+        uploads=Uploads(
+            store,
+            budget,
+            spool,
+            cleanup,
+            policy=policy,
+            window=settings.upload_window,
+            algorithm=settings.s3_checksum,
+            journal=Journal(settings.journal_dir, store=settings.store_name),
+        ),
+        downloads=Downloads(
+            store,
+            budget,
+            chunk_size=settings.download_chunk_size * MIB,
+            range_size=settings.download_range_size_mb * MIB,
+            window=settings.download_window,
+            resumes=settings.download_resumes,
+        ),
+        cleanup=cleanup,
+        limits=Limits(
+            form_hold_limit=settings.form_hold_limit_mb * MIB,
+            form_max_fields=settings.form_max_fields,
+            client_timeout=settings.client_timeout_seconds,
+            linger=settings.linger_seconds,
+            client_min_rate=settings.client_min_rate,
+            max_transfers=settings.max_transfers,
+            redirect_size=settings.redirect_size_mb * MIB,
+            redirect_seconds=settings.redirect_expires_seconds,
+        ),
+        guard=guard,
+        ledger=ledger,
+        links=Links(lambda: guard.policy, ledger) if ledger and isinstance(guard, AccessGuard) else None,
+        quotas=Quotas(ledger),
+        buckets=buckets,
+        origins=Origins(frozenset(settings.cors_origins), settings.cors_max_age_seconds),
+        public_url=str(settings.public_url).rstrip("/") if settings.public_url else None,
+        inline_types=settings.inline_types,
+    )
+
+
+def build_access(settings: Settings) -> tuple[Guard, Ledger | None]:
+    """Who may come, and what is counted of it. Raises `AccessFileError`, `ValueError`, `AccessUnavailable`."""
+    if settings.access_file is None:
+        return OpenGuard(), None
+    guard = AccessGuard(load_access(settings.access_file))
+    return guard, open_ledger(settings.ledger_url)
+
+
+def room_for(connections: int) -> int:
+    """How many of so many connections this process may have open, after raising its limit of descriptors for them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    wanted = connections + OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    # Accepting with no descriptor left would be tried again and again, as fast as the processor can.
+    return min(connections, max(soft - OTHER_DESCRIPTORS, soft // 2))
+
+
+def build_server(app: Application, settings: Settings) -> FrontServer:
+    """The HTTP side of one process, not yet listening."""
+    return FrontServer(
+        app,
+        max_connections=room_for(settings.max_connections),
+        chunk_size=READ_SIZE,
+        max_body_size=LARGEST_BODY,
+        max_header_size=settings.max_header_size_kb * 1024,
+        idle_connection_timeout=settings.keepalive_timeout_seconds,
+        xheaders=settings.trust_proxy_headers,
+        trusted=settings.trusted_proxies,
+    )
+
+
+def build_metrics(
+    service: Service, server: FrontServer, watchdog: Watchdog, sweeper: Sweeper, reloader: Reloader | None
+) -> Metrics:
+    """What this process tells of itself."""
+    metrics = [
+        Metric("requests", "Requests being served.", lambda: len(service.traffic)),
+        Metric("transfers", "Uploads and downloads under way.", lambda: service.traffic.transfers),
+        Metric("connections", "Open connections of clients.", lambda: server.connections),
+        Metric("connections_refused_total", "Connections over MAX_CONNECTIONS.", lambda: server.refused),
+        Metric("memory_granted_bytes", "Memory held by bodies.", lambda: service.uploads.budget.granted),
+        Metric("memory_waiting", "Transfers that wait for memory.", lambda: service.uploads.budget.waiting),
+        Metric("uploads_swept_total", "Uploads of dead processes that were aborted.", lambda: sweeper.swept),
+        Metric("uploads_left_total", "Uploads that could not be aborted.", lambda: service.cleanup.failed),
+        Metric("loop_stalls_total", "Times our code held the event loop too long.", lambda: watchdog.stalls),
+        Metric("loop_starvations_total", "Times the machine did.", lambda: watchdog.starvations),
+    ]
+    if reloader is not None:
+        metrics += [
+            Metric("access_reloads_total", "Access files put in force.", lambda: reloader.reloads),
+            Metric("access_failures_total", "Access files that were broken.", lambda: reloader.failures),
+            Metric("access_broken", "Whether the access file is broken now.", lambda: reloader.broken),
+        ]
+    return Metrics(metrics)

@@ -1,0 +1,1 @@
+"""The ledger, in SQLite and in PostgreSQL where there is one."""

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
@@ -25,7 +25,6 @@ from s3proxy.access.reload import Reloader
 from s3proxy.app import make_app
 from s3proxy.assembly import Refused, build_metrics, build_server, build_service
 from s3proxy.errors import AccessUnavailable
-from s3proxy.ledger.database import Ledger
 from s3proxy.observe import log
 from s3proxy.observe.watchdog import Watchdog
 from s3proxy.service import Service
@@ -35,6 +34,9 @@ from s3proxy.transfer.sweeper import Sweeper
 from s3proxy.workers import announce, is_worker, run_workers
 from s3proxy.workers import number as worker_number
 from settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from s3proxy.ledger.database import Ledger
 
 logger = logging.getLogger("s3proxy")
 

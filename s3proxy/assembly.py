@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+from typing import TYPE_CHECKING
 
 from tornado.web import Application
 
@@ -16,7 +17,6 @@ from s3proxy.access.reload import Reloader
 from s3proxy.buckets import BucketsFileError
 from s3proxy.errors import AccessUnavailable
 from s3proxy.handlers.front import FrontServer
-from s3proxy.ledger.database import Ledger, open_ledger
 from s3proxy.observe.metrics import Metric, Metrics
 from s3proxy.observe.watchdog import Watchdog
 from s3proxy.protocol.origins import Origins
@@ -32,8 +32,14 @@ from s3proxy.transfer.sweeper import Sweeper
 from s3proxy.transfer.writer import Uploads
 from settings import MIB, Settings
 
+if TYPE_CHECKING:
+    from s3proxy.ledger.database import Ledger
+
 READ_SIZE = 256 * 1024
 """Bytes read from a client's socket at a time."""
+
+DOWNLOAD_SHARE = 16
+"""The part of the memory budget that uploads leave to downloads, as a divisor."""
 
 OTHER_DESCRIPTORS = 512
 """Descriptors a process may need beside its clients' connections: to the store, for spooled parts, for itself."""
@@ -56,7 +62,8 @@ def build_service(settings: Settings) -> Service:
         raise Refused(str(fault)) from None
     except AccessUnavailable:
         raise Refused("The ledger's database (DATABASE_URL) does not work.") from None
-    budget = MemoryBudget(settings.memory_budget_mb * MIB)
+    memory = settings.memory_budget_mb * MIB
+    budget = MemoryBudget(memory, reserve=memory // DOWNLOAD_SHARE)
     spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
     cleanup = Cleanup(store)
     part_size = settings.upload_multipart_chunk_size * MIB
@@ -117,6 +124,9 @@ def build_access(settings: Settings) -> tuple[Guard, Ledger | None]:
     """Who may come, and what is counted of it. Raises `AccessFileError`, `ValueError`, `AccessUnavailable`."""
     if settings.access_file is None:
         return OpenGuard(), None
+    # A third of the time a start takes, and megabytes, that an open service need not spend.
+    from s3proxy.ledger.database import open_ledger
+
     guard = AccessGuard(load_access(settings.access_file))
     return guard, open_ledger(settings.ledger_url)
 

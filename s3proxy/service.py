@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from s3proxy.access.guard import Guard, OpenGuard
 from s3proxy.access.links import Links
 from s3proxy.access.quotas import Quotas
 from s3proxy.buckets import Buckets
 from s3proxy.errors import Busy
-from s3proxy.ledger.database import Ledger
 from s3proxy.protocol.origins import Origins
 from s3proxy.store.contract import ObjectStore
 from s3proxy.transfer.cleanup import Cleanup
 from s3proxy.transfer.reader import Downloads
 from s3proxy.transfer.writer import Uploads
+
+if TYPE_CHECKING:
+    from s3proxy.ledger.database import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

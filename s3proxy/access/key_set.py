@@ -108,6 +108,7 @@ class KeySet:
         self._keys: Mapping[KeyChoice, jwt.PyJWK] = {}
         self._fetched = float("-inf")
         self._tried = float("-inf")
+        self._missed = float("-inf")
         self._reachable = True
         self._running: asyncio.Task[None] | None = None
 
@@ -117,18 +118,22 @@ class KeySet:
         None: the issuer has no such key. Raises `AccessUnavailable` when it could not be asked.
         """
         key = self._keys.get((kid, algorithm))
-        if key is None or self._clock() - self._fetched >= FRESH:
-            await self._refresh()
+        fresh = self._clock() - self._fetched < FRESH
+        if key is None or not fresh:
+            await self._refresh(missing=fresh)
             key = self._keys.get((kid, algorithm))
         if self._clock() - self._fetched >= STALE or (key is None and not self._reachable):
             raise AccessUnavailable
         return key
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, *, missing: bool) -> None:
         if self._running is None:
-            if self._clock() - self._tried < INTERVAL:
+            now = self._clock()
+            # Any token can name a key that is not there, so looking for one is rationed by itself.
+            if now - (self._missed if missing else self._tried) < INTERVAL:
                 return
-            self._tried = self._clock()
+            self._tried = now
+            self._missed = now if missing else self._missed
             self._running = asyncio.create_task(self._ask())
             self._running.add_done_callback(self._asked)
         # A client that goes away must not stop what others wait for.

@@ -8,9 +8,17 @@ from dataclasses import dataclass, replace
 from s3proxy.access.links import Link
 from s3proxy.access.policy import Action, Principal
 from s3proxy.access.quotas import Slot
-from s3proxy.errors import AccessUnavailable, Forbidden, TypeNotAllowed, Unauthorized
+from s3proxy.errors import (
+    AccessUnavailable,
+    Forbidden,
+    ObjectNotFound,
+    PreconditionFailed,
+    TypeNotAllowed,
+    Unauthorized,
+)
 from s3proxy.protocol.keys import ObjectPath
 from s3proxy.service import Service
+from s3proxy.store.contract import WriteConditions
 from s3proxy.transfer.part import Part
 from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt, State
 
@@ -92,7 +100,8 @@ class Visit:
     async def open(self, destination: Destination) -> ObjectWriter:
         """Begin an upload, where the principal, the link, the bucket and the quota let it.
 
-        Raises what `Uploads.open` raises, and `Forbidden`, `TypeNotAllowed`, `QuotaExceeded`, `Unauthorized`.
+        Raises what `Uploads.open` raises, and `Forbidden`, `TypeNotAllowed`, `QuotaExceeded`, `Unauthorized`, and
+        `PreconditionFailed` for a link to upload under a prefix where there is such an object.
         """
         path, content_type = destination.path, destination.attributes.content_type or ""
         decided = (deed for deed in self._deeds if deed.action is Action.WRITE and deed.path == path)
@@ -161,6 +170,10 @@ class Visit:
     async def _open_by(self, link: Link, destination: Destination) -> ObjectWriter:
         if self._service.links is None:
             raise Unauthorized
+        if link.is_prefix:
+            # Who may put files beside others' may not put them in their place.
+            await self._check_free(destination.path)
+            destination = replace(destination, conditions=WriteConditions(if_none_match="*"))
         await self._service.links.claim(link)
         try:
             writer = await self._service.uploads.open(destination)
@@ -169,6 +182,13 @@ class Visit:
             raise
         self._claimed.append(writer)
         return writer
+
+    async def _check_free(self, path: ObjectPath) -> None:
+        try:
+            await self._service.store.head(path)
+        except ObjectNotFound:
+            return
+        raise PreconditionFailed("There is a file of this name already.")
 
     def _give_back(self) -> None:
         """Have a use of the link given back, whatever becomes of the request."""

@@ -35,7 +35,7 @@ def test_keys_are_found_by_id_and_algorithm(issuer: Issuer, pool: ThreadPoolExec
         assert found.key_id == "one"
         assert await keys.find("one", "RS256") is None
         assert await keys.find("two", "ES256") is None
-        assert keys.fetches == 1
+        assert keys.fetches == 2  # Once for want of any, once because it may be new.
 
     asyncio.run(main())
 
@@ -46,7 +46,6 @@ def test_a_new_key_is_fetched_when_it_is_first_named(issuer: Issuer, pool: Threa
         keys = KeySet(issuer.url, pool, clock=clock)
         assert await keys.find("one", "ES256")
         issuer.keys = [jwk("two", number=2)]
-        clock.now += INTERVAL
         assert await keys.find("two", "ES256")
         assert await keys.find("one", "ES256") is None
         assert keys.fetches == 2
@@ -76,8 +75,8 @@ def test_a_flood_of_unknown_keys_asks_the_issuer_once_in_ten_seconds(issuer: Iss
             found = await asyncio.gather(*(keys.find(f"{second}-{number}", "ES256") for number in range(50)))
             assert found == [None] * 50
             clock.now += 1
-        assert keys.fetches == 3
-        assert issuer.gets["/keys"] == 3
+        assert keys.fetches == 1 + 3  # The first was for want of any.
+        assert issuer.gets["/keys"] == 1 + 3
 
     asyncio.run(main())
 

@@ -197,7 +197,6 @@ async def test_a_stranger_is_asked_who_they_are_whatever_they_want(call: Call, b
     assert len(answers) <= 2 if stranger == "nobody at all" else len(answers) <= 4
 
 
-@pytest.mark.parametrize("backend", ["moto"], indirect=True)
 @pytest.mark.parametrize("who", ["alice", "admin", "idle"])
 @pytest.mark.parametrize("target", MEANINGLESS)
 @pytest.mark.gen_test

@@ -523,6 +523,20 @@ async def test_a_link_for_a_prefix_stores_anything_under_it(call: Call, bucket: 
 
 @both
 @pytest.mark.gen_test
+async def test_a_link_for_a_prefix_replaces_nothing_and_its_use_is_given_back(
+    call: Call, bucket: Bucket, share: Share
+) -> None:
+    bucket.put(INBOX + "taken", DATA)
+    link = await share(INBOX, method="PUT", uses=1)
+    answer = await put(call, link.on(f"/files/{bucket.name}/{INBOX}taken"))
+    assert (answer.status, answer.detail) == (412, "There is a file of this name already.")
+    assert (await post(call, link, bucket, INBOX + "taken", File(b"new"))).status == 412
+    assert bucket.data(INBOX + "taken") == DATA
+    assert (await put(call, link.on(f"/files/{bucket.name}/{INBOX}free"))).status == 200
+
+
+@both
+@pytest.mark.gen_test
 async def test_an_upload_link_stores_nowhere_else(call: Call, bucket: Bucket, share: Share) -> None:
     one, many = await share(KEY, method="PUT"), await share(INBOX, method="PUT")
     elsewhere = (KEY + "2", "home/alice/other", "home/alice/inboxes/k", "home/alice/inbox", "home/bob/k", "k")

@@ -12,7 +12,6 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
@@ -20,8 +19,6 @@ from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
 from s3proxy import banner
-from s3proxy.access.guard import AccessGuard, Guard
-from s3proxy.access.reload import Reloader
 from s3proxy.app import make_app
 from s3proxy.assembly import Refused, build_metrics, build_server, build_service
 from s3proxy.errors import AccessUnavailable
@@ -36,6 +33,7 @@ from s3proxy.workers import number as worker_number
 from settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
+    from s3proxy.access.reload import Reloader
     from s3proxy.ledger.database import Ledger
 
 logger = logging.getLogger("s3proxy")
@@ -69,16 +67,12 @@ def take_waiting(server: HTTPServer, sockets: list[socket.socket]) -> None:
                 server.handle_stream(IOStream(connection, read_chunk_size=server.read_chunk_size), address)
 
 
-def follow(path: Path | None, guard: Guard) -> Reloader | None:
-    """Have the access file, if there is one, read again when it changes, and on SIGHUP."""
-    loop = asyncio.get_running_loop()
-    if path is None or not isinstance(guard, AccessGuard):
-        return None
-    reloader = Reloader(path, guard)
+def follow(reloader: Reloader) -> None:
+    """Have the access file read again when it changes, and on SIGHUP."""
     reloader.start()
+    loop = asyncio.get_running_loop()
     reloading: set[asyncio.Task[None]] = set()
     loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(reloader.reload())))
-    return reloader
 
 
 async def tidy(ledger: Ledger) -> None:
@@ -113,9 +107,10 @@ async def serve(settings: Settings, watchdog: Watchdog) -> None:
         loop.add_signal_handler(number, lambda: hurry.set() if stopping.is_set() else stopping.set())
     sweeper = Sweeper(service.store, settings.journal_dir, name=settings.store_name, age=settings.sweep_age_seconds)
     sweeping = asyncio.create_task(sweeper.run(settings.sweep_interval_seconds))
-    reloader = follow(settings.access_file, service.guard)
+    if service.reloader is not None:
+        follow(service.reloader)
     tidying = asyncio.create_task(tidy(service.ledger)) if service.ledger is not None else None
-    metrics = build_metrics(service, server, watchdog, sweeper, reloader)
+    metrics = build_metrics(service, server, watchdog, sweeper)
     if settings.metrics_port is not None:
         # Every process of its own: what several answer on one port, nobody can add up.
         metrics.start(settings.metrics_host, settings.metrics_port and settings.metrics_port + worker_number())
@@ -129,8 +124,8 @@ async def serve(settings: Settings, watchdog: Watchdog) -> None:
     sweeping.cancel()
     if tidying is not None:
         tidying.cancel()
-    if reloader is not None:
-        await reloader.close()
+    if service.reloader is not None:
+        await service.reloader.close()
     logger.info("draining", extra={"fields": {"requests": len(service.traffic)}})
     service.traffic.draining = True
     # The next answer on each connection is its last.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 from tornado.web import Application
 
-from s3proxy.access.file import AccessFileError
-from s3proxy.access.file import load as load_access
-from s3proxy.access.guard import AccessGuard, Guard, OpenGuard
 from s3proxy.access.links import Links
 from s3proxy.access.quotas import Quotas
-from s3proxy.access.reload import Reloader
 from s3proxy.buckets import BucketsFileError
 from s3proxy.errors import AccessUnavailable
 from s3proxy.handlers.front import FrontServer
@@ -31,9 +28,6 @@ from s3proxy.transfer.spool import Spool
 from s3proxy.transfer.sweeper import Sweeper
 from s3proxy.transfer.writer import Uploads
 from settings import MIB, Settings
-
-if TYPE_CHECKING:
-    from s3proxy.ledger.database import Ledger
 
 READ_SIZE = 256 * 1024
 """Bytes read from a client's socket at a time."""
@@ -57,11 +51,8 @@ def build_service(settings: Settings) -> Service:
     try:
         buckets = load_buckets(settings)
         store = build_store(settings, buckets)
-        guard, ledger = build_access(settings)
-    except (AccessFileError, BucketsFileError, ValueError) as fault:
+    except BucketsFileError as fault:
         raise Refused(str(fault)) from None
-    except AccessUnavailable:
-        raise Refused("The ledger's database (DATABASE_URL) does not work.") from None
     memory = settings.memory_budget_mb * MIB
     budget = MemoryBudget(memory, reserve=memory // DOWNLOAD_SHARE)
     spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
@@ -109,10 +100,7 @@ def build_service(settings: Settings) -> Service:
             redirect_size=settings.redirect_size_mb * MIB,
             redirect_seconds=settings.redirect_expires_seconds,
         ),
-        guard=guard,
-        ledger=ledger,
-        links=Links(lambda: guard.policy, ledger) if ledger and isinstance(guard, AccessGuard) else None,
-        quotas=Quotas(ledger),
+        **build_access(settings),
         buckets=buckets,
         origins=Origins(frozenset(settings.cors_origins), settings.cors_max_age_seconds),
         public_url=str(settings.public_url).rstrip("/") if settings.public_url else None,
@@ -120,15 +108,30 @@ def build_service(settings: Settings) -> Service:
     )
 
 
-def build_access(settings: Settings) -> tuple[Guard, Ledger | None]:
-    """Who may come, and what is counted of it. Raises `AccessFileError`, `ValueError`, `AccessUnavailable`."""
+def build_access(settings: Settings) -> Mapping[str, Any]:
+    """Who may come and what is counted of it: fields of `Service`, none where it is open. Raises `Refused`."""
     if settings.access_file is None:
-        return OpenGuard(), None
+        return {}
     # A third of the time a start takes, and megabytes, that an open service need not spend.
+    from s3proxy.access.access_guard import AccessGuard
+    from s3proxy.access.file import AccessFileError, load
+    from s3proxy.access.reload import Reloader
     from s3proxy.ledger.database import open_ledger
 
-    guard = AccessGuard(load_access(settings.access_file))
-    return guard, open_ledger(settings.ledger_url)
+    try:
+        guard = AccessGuard(load(settings.access_file))
+        ledger = open_ledger(settings.ledger_url)
+    except (AccessFileError, ValueError) as fault:
+        raise Refused(str(fault)) from None
+    except AccessUnavailable:
+        raise Refused("The ledger's database (DATABASE_URL) does not work.") from None
+    return {
+        "guard": guard,
+        "reloader": Reloader(settings.access_file, guard),
+        "ledger": ledger,
+        "links": Links(lambda: guard.policy, ledger),
+        "quotas": Quotas(ledger),
+    }
 
 
 def room_for(connections: int) -> int:
@@ -161,9 +164,7 @@ def build_server(app: Application, settings: Settings) -> FrontServer:
     )
 
 
-def build_metrics(
-    service: Service, server: FrontServer, watchdog: Watchdog, sweeper: Sweeper, reloader: Reloader | None
-) -> Metrics:
+def build_metrics(service: Service, server: FrontServer, watchdog: Watchdog, sweeper: Sweeper) -> Metrics:
     """What this process tells of itself."""
     metrics = [
         Metric("requests", "Requests being served.", lambda: len(service.traffic)),
@@ -177,6 +178,7 @@ def build_metrics(
         Metric("loop_stalls_total", "Times our code held the event loop too long.", lambda: watchdog.stalls),
         Metric("loop_starvations_total", "Times the machine did.", lambda: watchdog.starvations),
     ]
+    reloader = service.reloader
     if reloader is not None:
         metrics += [
             Metric("access_reloads_total", "Access files put in force.", lambda: reloader.reloads),

@@ -18,6 +18,7 @@ from s3proxy.transfer.reader import Downloads
 from s3proxy.transfer.writer import Uploads
 
 if TYPE_CHECKING:
+    from s3proxy.access.reload import Reloader
     from s3proxy.ledger.database import Ledger
 
 
@@ -126,6 +127,7 @@ class Service:
     links: Links | None = None
     quotas: Quotas = field(default_factory=lambda: Quotas(None))
     ledger: Ledger | None = None
+    reloader: Reloader | None = None
     buckets: Buckets = field(default_factory=Buckets)
     origins: Origins = field(default_factory=Origins)
     public_url: str | None = None

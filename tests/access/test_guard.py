@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from s3proxy.access.guard import AccessGuard, Caller, Guard, OpenGuard
+from s3proxy.access.access_guard import AccessGuard
+from s3proxy.access.guard import Caller, Guard, OpenGuard
 from s3proxy.access.policy import ANYONE, Action, Principal, Via
 from s3proxy.access.snapshot import Policy
 from s3proxy.errors import AccessUnavailable, QuotaExceeded, S3ProxyError, Unauthorized

@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from s3proxy.access.access_guard import AccessGuard
 from s3proxy.access.file import load
-from s3proxy.access.guard import AccessGuard
 
 LINK_SECRET = "bGluayBzZWNyZXQgb2YgdGVzdHMgdGhhdCBpcyAzMiBi"
 """Base64 of 33 bytes."""

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from s3proxy.access.guard import AccessGuard
+from s3proxy.access.access_guard import AccessGuard
 from tests.http.doors import api_key, bearer, guard_of, principal, without_ids
 from tests.http.place import Bucket, Call, both
 from tests.http.wire import Answer

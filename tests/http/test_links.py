@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import pytest
 from tornado.ioloop import IOLoop
 
-from s3proxy.access.guard import AccessGuard
+from s3proxy.access.access_guard import AccessGuard
 from s3proxy.access.links import Links
 from s3proxy.access.snapshot import Policy
 from s3proxy.errors import StoreRefused

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from s3proxy.access.access_guard import AccessGuard
 from s3proxy.access.bandwidth import SLACK
-from s3proxy.access.guard import AccessGuard
 from s3proxy.access.links import Links
 from s3proxy.access.quotas import Quotas
 from s3proxy.ledger.database import Ledger, open_ledger

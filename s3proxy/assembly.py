@@ -54,13 +54,15 @@ def build_service(settings: Settings) -> Service:
     except BucketsFileError as fault:
         raise Refused(str(fault)) from None
     memory = settings.memory_budget_mb * MIB
-    budget = MemoryBudget(memory, reserve=memory // DOWNLOAD_SHARE)
+    part_size = settings.upload_multipart_chunk_size * MIB
+    put_limit = settings.upload_multipart_limit_mb * MIB
+    # As far as uploads that cannot be spooled leave room for it.
+    reserve = max(0, min(memory // DOWNLOAD_SHARE, memory - max(2 * part_size, put_limit)))
+    budget = MemoryBudget(memory, reserve=reserve)
     spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
     cleanup = Cleanup(store)
-    part_size = settings.upload_multipart_chunk_size * MIB
     # One upload holds a large part while it fills and another on its way, in memory or on disk.
     held = (budget.size + spool.limit) // 2
-    put_limit = settings.upload_multipart_limit_mb * MIB
     policy = PartPolicy(
         part_size=part_size,
         max_part_size=min(max(held, part_size, put_limit), MAX_PART_SIZE),

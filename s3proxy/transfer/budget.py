@@ -1,9 +1,13 @@
 """How much of all bodies one process holds in memory.
 
-Two ideas keep the bound hard and the cost low:
+Three ideas keep the bound hard, the cost low and the line moving:
 
 * Memory is *granted before bytes are read*. Who asks for more than is left waits in line, and its client waits with
   it, because nobody reads its socket meanwhile.
+* *Who waits holds next to nothing, and who holds much waits for nobody's memory.* A part asks once for a foothold and,
+  when its client proves fast, once for all the rest. So whatever is granted is about to be filled and sent, and the
+  line moves; or its client has stopped sending, and after `PATIENCE` seconds it is spooled; or its client is slow, and
+  then it never stands in line at all but goes to disk (`Part`). Nobody's memory depends on somebody else's in line.
 * Uploads fill recycled blocks. A fresh 8 MiB buffer costs more in page faults than copying 8 MiB into memory that is
   already mapped, and anonymous mappings go back to the system at once when they are let go, as malloc's do not.
 """
@@ -14,7 +18,8 @@ import asyncio
 import contextlib
 import contextvars
 import mmap
-from collections import OrderedDict, deque
+from collections import deque
+from operator import itemgetter
 from typing import Protocol
 
 from s3proxy.errors import Busy
@@ -25,8 +30,13 @@ BLOCK_SIZE = 256 * 1024
 SMALL_BLOCK_SIZE = 64 * 1024
 """Bytes of the first blocks of a part, which a thousand slow clients can have; below it malloc does as well."""
 
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
+IDLE_SHARE = 3
+"""The part of the budget that idle blocks may be, as a divisor: enough for what comes and goes, no more."""
+
 PATIENCE = 5.0
-"""Seconds a request for memory waits for parts on their way to the store before slow uploads are spooled."""
+"""Seconds a part has to fill what it was granted before it may be spooled for others."""
 
 GRANT_TIMEOUT = 60.0
 """Seconds after which a request for memory gives up with `Busy`."""
@@ -35,71 +45,77 @@ GRANT_TIMEOUT = 60.0
 class Spoolable(Protocol):
     """Something that holds granted memory and can move it to disk."""
 
-    @property
-    def granted(self) -> int:
-        """Bytes granted to it that moving it to disk would give back."""
-        ...
-
     async def spool(self) -> None:
         """Move the bytes to disk and give the memory back. Must not raise."""
         ...
 
 
+class _Line:
+    """Requests for memory, first come, first served, that may bring what is granted up to `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+
 class MemoryBudget:
     """A cap in bytes on what all transfers of a process hold, shared first come, first served.
 
-    Granted plus idle recycled blocks never exceed `size`. Not thread-safe: used from the event loop only.
+    `reserve` of them are for downloads only, which have a line of their own: uploads to a store that hangs hold what
+    they were granted for minutes, and nobody else's page should wait for that. Blocks in use and idle ones together
+    never exceed `size`. Not thread-safe: used from the event loop only.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, reserve: int = 0) -> None:
         self.size = size
         self.granted = 0
-        self.in_flight = 0
         self._idle: dict[int, list[memoryview]] = {}
         self._idle_size = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._filling: OrderedDict[Spoolable, None] = OrderedDict()
+        self._uploads = _Line(size - reserve)
+        self._downloads = _Line(size)
+        self._filling: dict[Spoolable, float] = {}
         self._reclaiming: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
         """How many requests for memory stand in line."""
-        return len(self._waiting)
+        return len(self._uploads.waiting) + len(self._downloads.waiting)
 
     @property
     def pressed(self) -> bool:
         """Whether memory is scarce enough that nobody should take more than it needs right now."""
-        return bool(self._waiting) or self.granted > self.size // 2
+        return self.waiting > 0 or self.granted > self.size // 2
 
-    async def take(self, size: int) -> None:
+    async def take(self, size: int, *, patience: float = GRANT_TIMEOUT, download: bool = False) -> None:
         """Be granted `size` bytes, waiting in line for them.
 
-        Raises `Busy` when the process cannot free that much in `GRANT_TIMEOUT` seconds, or ever.
+        Raises `Busy` when the process cannot free that much in `patience` seconds, or ever.
         """
-        if size > self.size:
+        line = self._downloads if download else self._uploads
+        if size > line.limit:
             raise Busy
-        if not self._waiting and self._grant(size):
+        if not line.waiting and self._grant(size, line.limit):
             return
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, ready))
+        line.waiting.append((size, ready))
         self._reclaim()
         try:
-            async with asyncio.timeout(GRANT_TIMEOUT):
+            async with asyncio.timeout(patience):
                 await ready
         except BaseException as stop:
             if ready.done() and not ready.cancelled():
                 self.give(size)
             else:
                 with contextlib.suppress(ValueError):
-                    self._waiting.remove((size, ready))
+                    line.waiting.remove((size, ready))
                 self._serve()
             if isinstance(stop, TimeoutError):
                 raise Busy from None
             raise
 
     def take_now(self, size: int) -> bool:
-        """Be granted `size` bytes if they are free and nobody waits for them."""
-        return not self._waiting and self._grant(size)
+        """Be granted `size` bytes when nobody waits and half of all remains free: for what can be done without."""
+        return not self.waiting and self._grant(size, self.size // 2)
 
     def give(self, size: int) -> None:
         """Return `size` granted bytes."""
@@ -111,13 +127,13 @@ class MemoryBudget:
 
         Multiples of `SMALL_BLOCK_SIZE` come from the idle blocks if one fits, and may be recycled.
         """
-        if size % SMALL_BLOCK_SIZE:
-            return memoryview(bytearray(size))
         idle = self._idle.get(size)
         if idle:
             self._idle_size -= size
             return idle.pop()
-        return memoryview(mmap.mmap(-1, size))
+        self._trim(self.size - self.granted)
+        # Shared pages, Python's default, are a file to the kernel, and fresh ones cost half as much again.
+        return memoryview(bytearray(size) if size % SMALL_BLOCK_SIZE else mmap.mmap(-1, size, flags=PRIVATE))
 
     def recycle(self, view: memoryview) -> None:
         """Hand the block under `view` back, before its grant is given back."""
@@ -125,55 +141,55 @@ class MemoryBudget:
             block = memoryview(view.obj)
             self._idle.setdefault(len(block), []).append(block)
             self._idle_size += len(block)
+            self._trim(self.size // IDLE_SHARE)
 
-    def trim(self) -> None:
-        """Give idle blocks that no longer fit beside the grants back to the system."""
-        for idle in self._idle.values():
-            while idle and self._idle_size + self.granted > self.size:
-                self._idle_size -= len(idle.pop())
-
-    def watch(self, part: Spoolable) -> None:
-        """From now on `part` may be asked to move to disk, the longest watched first."""
-        self._filling[part] = None
+    def watch(self, part: Spoolable, patience: float = PATIENCE) -> None:
+        """`part` has so many seconds to fill what it was granted; then it may be asked to move to disk for others."""
+        self._filling[part] = asyncio.get_running_loop().time() + patience
+        if self.waiting:
+            self._reclaim()
 
     def unwatch(self, part: Spoolable) -> None:
-        """`part` is complete or gone and stays where it is."""
+        """`part` is complete, or waits itself, or is gone: it stays where it is."""
         self._filling.pop(part, None)
 
-    def _grant(self, size: int) -> bool:
-        if self.granted + size > self.size:
+    def _grant(self, size: int, limit: int) -> bool:
+        if self.granted + size > limit:
             return False
         self.granted += size
-        self.trim()
         return True
 
+    def _trim(self, limit: int) -> None:
+        """Give idle blocks over `limit` bytes back to the system, of the size that has most."""
+        while self._idle_size > limit:
+            size = max(self._idle, key=lambda size: size * len(self._idle[size]))
+            self._idle[size].pop()
+            self._idle_size -= size
+
     def _serve(self) -> None:
-        while self._waiting:
-            size, ready = self._waiting[0]
-            if not ready.cancelled():  # By a task that has yet to leave the line.
-                if not self._grant(size):
-                    self._reclaim()
-                    return
-                ready.set_result(None)
-            self._waiting.popleft()
+        for line in (self._downloads, self._uploads):
+            while line.waiting:
+                size, ready = line.waiting[0]
+                if not ready.cancelled():  # By a task that has yet to leave the line.
+                    if not self._grant(size, line.limit):
+                        break
+                    ready.set_result(None)
+                line.waiting.popleft()
 
     def _reclaim(self) -> None:
         if self._filling and (self._reclaiming is None or self._reclaiming.done()):
             # In no request's context: what it logs is about other uploads than the one that happens to ask.
             loop = asyncio.get_running_loop()
-            self._reclaiming = loop.create_task(self._spool_oldest(), context=contextvars.Context())
+            self._reclaiming = loop.create_task(self._spool_overdue(), context=contextvars.Context())
 
-    async def _spool_oldest(self) -> None:
-        """Spool the parts that have been filling longest until the first in line can be served."""
-        while self._waiting and self._filling:
-            size, ready = self._waiting[0]
-            if self.granted - self.in_flight + size <= self.size:
-                # Parts on their way to the store give enough back by themselves, and cheaper.
-                await asyncio.wait([ready], timeout=PATIENCE)
-                if ready.done():
-                    continue
-            victim = next((part for part in self._filling if part.granted), None)
-            if victim is None:
-                return
-            self.unwatch(victim)
-            await victim.spool()
+    async def _spool_overdue(self) -> None:
+        """Spool the parts whose time is up, the longest overdue first, for as long as somebody waits."""
+        loop = asyncio.get_running_loop()
+        while self.waiting and self._filling:
+            part, due = min(self._filling.items(), key=itemgetter(1))
+            if loop.time() < due:
+                _, ready = (self._downloads.waiting or self._uploads.waiting)[0]
+                await asyncio.wait([ready], timeout=due - loop.time())
+            else:
+                self.unwatch(part)
+                await part.spool()

@@ -7,12 +7,27 @@ import io
 import logging
 from collections.abc import Callable, Sequence
 
-from s3proxy.errors import S3ProxyError
+from s3proxy.errors import Busy, S3ProxyError
 from s3proxy.protocol.checksums import ChecksumAlgorithm, RunningChecksum
-from s3proxy.transfer.budget import BLOCK_SIZE, SMALL_BLOCK_SIZE, MemoryBudget
+from s3proxy.transfer.budget import BLOCK_SIZE, PATIENCE, SMALL_BLOCK_SIZE, MemoryBudget
 from s3proxy.transfer.spool import Spool, SpoolFile
 
 logger = logging.getLogger(__name__)
+
+FOOTHOLD = 128 * 1024
+"""Bytes a part begins with. How fast they come tells whether its client is worth the rest of it at once."""
+
+FOOTHOLD_PATIENCE = 1.0
+"""Seconds it has for them while others wait: thousands of slow clients must not keep a fast one from beginning."""
+
+HICCUP = 0.5
+"""Seconds that do not count against a client: they may well have been the event loop's."""
+
+SPOOL_PATIENCE = 30.0
+"""Seconds a part stands in line for memory before it does without; well before it would be told `Busy`."""
+
+LARGEST_SHARE = 4
+"""A part larger than the budget divided by this is never granted at once."""
 
 
 class Withdrawn(Exception):
@@ -69,12 +84,18 @@ class PartBody:
 class Part:
     """A part being filled, with a running checksum. Gathers at most `capacity` bytes.
 
-    Memory is granted in doubling steps, so that a slow client holds at most twice what it has sent; when the budget
-    asks for it back (`spool`), the part goes on in a file. `release` must be called on every way out.
+    It begins with a foothold. A client that fills it at a pace at which the whole part comes within `PATIENCE` seconds
+    is granted all the rest at once. A slower one is granted as much again as it has sent, while memory abounds, and
+    goes on in a file when it does not; so does one that has stopped sending, when the budget asks for it (`spool`).
+    `fast` says which kind of client it has; who has proved to be fast with one part need not do so with the next.
+    `release` must be called on every way out.
     """
 
-    def __init__(self, capacity: int, budget: MemoryBudget, spool: Spool, algorithm: ChecksumAlgorithm) -> None:
+    def __init__(
+        self, capacity: int, budget: MemoryBudget, spool: Spool, algorithm: ChecksumAlgorithm, *, fast: bool = False
+    ) -> None:
         self.capacity = capacity
+        self.fast = fast
         self.size = 0
         self.granted = 0
         self.checksum = RunningChecksum(algorithm)
@@ -85,8 +106,8 @@ class Part:
         self._disk = asyncio.Lock()
         self._sealed: PartBody | None = None
         self._released = False
-        if spool.limit:
-            budget.watch(self)
+        self._spoolable = spool.limit > 0
+        self._began = 0.0
 
     @property
     def full(self) -> bool:
@@ -129,7 +150,6 @@ class Part:
             self._budget.give(self.granted - used)
             self.granted = used
             self._sealed = PartBody(self.size, _stretches(self._blocks, self.size))
-        self._budget.in_flight += self.granted
         return self._sealed
 
     async def spool(self) -> None:
@@ -140,19 +160,21 @@ class Part:
             try:
                 file = self._spool.create()
             except S3ProxyError:
+                self._spoolable = False
                 logger.warning("spool directory does not take a file")
                 return
             try:
-                file.reserve(self.size)
-                await asyncio.get_running_loop().run_in_executor(None, _write_all, file, self._filled())
+                await file.append(*self._filled())
             except S3ProxyError:
                 file.close()
+                self._spoolable = False
                 logger.warning("spool is full; a slow upload stays in memory")
                 return
             if self._settled():  # Released or sealed while the thread wrote.
                 file.close()
                 return
             self._file = file
+            self.fast = False
             self._drop_memory()
 
     def release(self) -> None:
@@ -163,7 +185,6 @@ class Part:
         self._budget.unwatch(self)
         if self._sealed is not None:
             self._sealed.withdraw()
-            self._budget.in_flight -= self.granted
         if self._file is not None:
             self._file.close()
         self._drop_memory()
@@ -173,13 +194,46 @@ class Part:
         return self._released or self._sealed is not None
 
     async def _grow(self) -> None:
-        """Be granted the next step: one small block, then as much as is there already, at most up to the capacity."""
-        step = min(max(self.granted, SMALL_BLOCK_SIZE), self.capacity - self.granted)
-        await self._budget.take(step)
+        """Be granted the next step, or go on in a file."""
+        self._budget.unwatch(self)
+        rest = self.capacity - self.granted
+        self.fast = self._is_fast()
+        step = rest if self.fast else min(rest, max(self.granted, FOOTHOLD))
+        if not await self._take(step, wait=self.fast or not self.granted):
+            await self.spool()
+            if self._released or self._file is not None:
+                return
+            await self._budget.take(step)
         if self._released or self._file is not None:
             self._budget.give(step)
-        else:
-            self.granted += step
+            return
+        if not self.granted:
+            self._began = asyncio.get_running_loop().time()
+        self.granted += step
+        if self._spoolable:
+            self._budget.watch(self, PATIENCE if self.granted > FOOTHOLD else FOOTHOLD_PATIENCE)
+
+    async def _take(self, step: int, *, wait: bool) -> bool:
+        """Be granted `step` bytes; false when there is a file to go on in instead. Raises `Busy`."""
+        if not self._spoolable:
+            await self._budget.take(step)
+            return True
+        if not wait:
+            return self._budget.take_now(step)
+        try:
+            await self._budget.take(step, patience=SPOOL_PATIENCE)
+        except Busy:
+            return False
+        return True
+
+    def _is_fast(self) -> bool:
+        """Whether the client, as fast as so far, fills the part before `PATIENCE` runs out."""
+        if self.capacity > self._budget.size // LARGEST_SHARE:
+            return False
+        if not self.granted:
+            return self.fast
+        seconds = asyncio.get_running_loop().time() - self._began - HICCUP
+        return self.capacity * seconds <= self.size * PATIENCE
 
     def _fill(self, data: memoryview) -> int:
         _, start, block_size = _block_at(self.size)
@@ -189,15 +243,16 @@ class Part:
         self._blocks[-1][start : start + len(data)] = data
         self.checksum.update(data)
         self.size += len(data)
+        if self.full:  # From now on it waits for the store, not for its client.
+            self._budget.unwatch(self)
         return len(data)
 
     async def _append_to_file(self, data: memoryview) -> int:
         async with self._disk:
             if self._released or self._file is None:
                 return 0
-            self._file.reserve(len(data))
             try:
-                await asyncio.get_running_loop().run_in_executor(None, self._file.write, data)
+                await self._file.append(data)
             except S3ProxyError:
                 if self._settled():
                     raise Withdrawn from None
@@ -234,8 +289,3 @@ def _stretches(blocks: Sequence[memoryview], size: int) -> Callable[[int], memor
         return blocks[index][start : min(block_size, size - offset + start)]
 
     return stretch
-
-
-def _write_all(file: SpoolFile, pieces: Sequence[memoryview]) -> None:
-    for piece in pieces:
-        file.write(piece)

@@ -128,7 +128,7 @@ class ObjectReader:
         span = _Span(self._downloads, self._path, self.info.etag, self._next, self._end, self._stream)
         chunk_size = self._downloads.chunk_size
         granted = min(2 * chunk_size, self._end - self._next)
-        await self._downloads.budget.take(granted)
+        await self._downloads.budget.take(granted, download=True)
         if self._closed:
             self._downloads.budget.give(granted)
         self._check_open()
@@ -144,7 +144,7 @@ class ObjectReader:
             self._ahead = self._fetches[0].shorten(size)
         while len(self._fetches) < self._pace.window and self._ahead < self._end:
             last = min(self._ahead + size, self._end)
-            if budget.pressed or not budget.take_now(last - self._ahead):
+            if not budget.take_now(last - self._ahead):
                 break
             span = _Span(self._downloads, self._path, self.info.etag, self._ahead, last, None)
             self._fetches.append(_Fetch(span, budget, last - self._ahead, self._downloads.chunk_size))

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from s3proxy.errors import Busy
 
+GATHER_SECONDS = 0.01
+"""How long writes are gathered, so that a thousand slow clients do not cost a trip to a thread for each chunk."""
+
+Piece = bytes | memoryview
+
 
 class SpoolFile:
     """A nameless temporary file, written front to back: gone when closed, also by a crash.
 
-    `reserve` and `close` belong to the event loop; `write` and `read` block and belong to an executor thread.
+    `append`, `reserve` and `close` belong to the event loop; `write` and `read` block and belong to a thread.
     """
 
     def __init__(self, spool: Spool) -> None:
@@ -32,7 +39,12 @@ class SpoolFile:
         self._spool.reserve(size)
         self._reserved += size
 
-    def write(self, data: bytes | memoryview) -> None:
+    async def append(self, *pieces: Piece) -> None:
+        """Write `pieces` at the end, in a thread. One call at a time. Raises what `reserve` and `write` raise."""
+        self.reserve(sum(map(len, pieces)))
+        await self._spool.write(self, pieces)
+
+    def write(self, data: Piece) -> None:
         """Append. Raises `Busy` when the disk is full or broken, or the file closed; the size is then unchanged."""
         view = memoryview(data)
         offset = self.size
@@ -84,6 +96,8 @@ class Spool:
         self.directory = directory
         self.limit = limit
         self.used = 0
+        self._queue: list[tuple[SpoolFile, Sequence[Piece], asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     def create(self) -> SpoolFile:
         """A new empty file. Raises `Busy` when the directory takes none."""
@@ -101,3 +115,43 @@ class Spool:
     def release(self, size: int) -> None:
         """Count `size` bytes less."""
         self.used -= size
+
+    async def write(self, file: SpoolFile, pieces: Sequence[Piece]) -> None:
+        """Append `pieces` to `file` in a thread. Raises what `SpoolFile.write` raises.
+
+        A trip to a thread and back costs more than writing 64 KiB, so one takes along all that came during the last.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((file, pieces, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_queue(), context=contextvars.Context())
+        await done
+
+    async def _write_queue(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            await asyncio.sleep(GATHER_SECONDS)
+            batch, self._queue = self._queue, []
+            faults = await loop.run_in_executor(None, _write_all, [(file, pieces) for file, pieces, _ in batch])
+            for (_, _, done), fault in zip(batch, faults, strict=True):
+                if done.done():
+                    continue
+                if fault is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(fault)
+        self._writing = None
+
+
+def _write_all(batch: Sequence[tuple[SpoolFile, Sequence[Piece]]]) -> list[Busy | None]:
+    """Write everything, each file as far as it goes; what went wrong with which."""
+    faults: list[Busy | None] = []
+    for file, pieces in batch:
+        try:
+            for piece in pieces:
+                file.write(piece)
+        except Busy as fault:
+            faults.append(fault)
+        else:
+            faults.append(None)
+    return faults

@@ -114,9 +114,9 @@ class Uploads:
                 raise
         return writer
 
-    def part(self, capacity: int) -> Part:
-        """An empty part."""
-        return Part(capacity, self.budget, self._spool, self.algorithm)
+    def part(self, capacity: int, *, fast: bool = False) -> Part:
+        """An empty part; `fast` when its client has proved to be."""
+        return Part(capacity, self.budget, self._spool, self.algorithm, fast=fast)
 
 
 class ObjectWriter:
@@ -135,6 +135,7 @@ class ObjectWriter:
         self._checksum = RunningChecksum(uploads.algorithm)
         self._part: Part | None = None
         self._number = 0
+        self._fast = False
         self._creating: asyncio.Task[MultipartUpload] | None = None
         self._entry: Entry | None = None
         self._sending: dict[asyncio.Task[None], PartBody] = {}
@@ -176,7 +177,7 @@ class ObjectWriter:
         while view:
             self._check()
             if self._part is None:
-                self._part = self._uploads.part(self.plan.size_of(self._number + 1))
+                self._part = self._uploads.part(self.plan.size_of(self._number + 1), fast=self._fast)
                 self._number += 1
             if self._part.full:
                 await self._send(self._part)
@@ -257,6 +258,7 @@ class ObjectWriter:
         if self._failure is not None:
             raise self._failure
         self._part = None
+        self._fast = part.fast
         body = part.seal()
         self._checksum.extend(part.checksum)
         task = asyncio.create_task(self._put_part(self._number, part, body))

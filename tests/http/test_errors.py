@@ -143,7 +143,7 @@ async def test_every_fault_of_the_store_has_its_status_in_every_call(
 
 
 @pytest.mark.gen_test
-@pytest.mark.shape(budget=32 * KIB)
+@pytest.mark.shape(budget=32 * KIB, spool=0)
 async def test_a_process_at_its_limit_is_503_and_says_when_to_come_back(port: int, bucket: Bucket) -> None:
     answer = await exchange(port, "PUT", "/files/photos/k", body=bytes(40 * KIB))
     assert_shape(answer, 503)

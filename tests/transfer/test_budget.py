@@ -26,14 +26,19 @@ async def start(budget: MemoryBudget, size: int) -> asyncio.Task[None]:
 class Holder:
     """Keeps `Spoolable`: moves to disk at once, or when it is told, or not at all."""
 
-    def __init__(self, budget: MemoryBudget, granted: int, *, works: bool = True) -> None:
+    @classmethod
+    async def of(cls, budget: MemoryBudget, granted: int, *, works: bool = True) -> Holder:
+        """A part that begins to fill what it is granted."""
+        await budget.take(granted)
+        return cls(budget, granted, works=works)
+
+    def __init__(self, budget: MemoryBudget, granted: int, *, works: bool) -> None:
         self.granted = granted
         self.spooled: int = 0
         self.go = asyncio.Event()
         self.go.set()
         self._budget = budget
         self._works = works
-        assert budget.take_now(granted)
         budget.watch(self)
 
     async def spool(self) -> None:
@@ -96,11 +101,45 @@ class TestTake:
         budget.give(30)
         await waiters[3]
 
-    async def test_take_now_takes_only_what_is_free(self) -> None:
+    async def test_take_now_leaves_half_to_those_who_cannot_do_without(self) -> None:
         budget = MemoryBudget(100)
-        assert budget.take_now(100)
+        assert not budget.take_now(51)
+        assert budget.take_now(50)
         assert not budget.take_now(1)
+        assert budget.granted == 50
+
+    async def test_what_is_reserved_for_downloads_no_upload_is_granted(self) -> None:
+        budget = MemoryBudget(100, reserve=10)
+        with pytest.raises(Busy):
+            await budget.take(91)
+        await budget.take(90)
+        upload = await start(budget, 1)
+        await budget.take(10, download=True)
         assert budget.granted == 100
+        budget.give(10)
+        await settle()
+        assert not upload.done()
+        budget.give(1)
+        await upload
+
+    async def test_a_download_does_not_wait_behind_uploads(self) -> None:
+        budget = MemoryBudget(100, reserve=10)
+        await budget.take(100, download=True)
+        upload = await start(budget, 50)
+        download = asyncio.create_task(budget.take(20, download=True))
+        await settle()
+        budget.give(20)
+        await download
+        assert not upload.done()
+        budget.give(60)
+        await upload
+
+    async def test_who_knows_a_way_out_waits_as_long_as_it_likes(self) -> None:
+        budget = MemoryBudget(100)
+        await budget.take(100)
+        with pytest.raises(Busy):
+            await budget.take(1, patience=3.0)
+        assert virtual_loop().time() == pytest.approx(3.0)
 
     async def test_waiting_ends_with_busy(self) -> None:
         budget = MemoryBudget(100)
@@ -181,7 +220,7 @@ class TestTake:
 
 class TestBlocks:
     async def test_blocks_are_used_again(self) -> None:
-        budget = MemoryBudget(2 * BLOCK_SIZE)
+        budget = MemoryBudget(8 * BLOCK_SIZE)
         await budget.take(BLOCK_SIZE)
         block = budget.block()
         assert len(block) == BLOCK_SIZE
@@ -211,50 +250,101 @@ class TestBlocks:
         two[:1] = b"2"
         assert bytes(one[:1]) == b"1"
 
-    async def test_idle_blocks_make_room_for_grants_that_need_none(self) -> None:
-        budget = MemoryBudget(4 * BLOCK_SIZE)
-        await budget.take(4 * BLOCK_SIZE)
-        for block in [budget.block() for _ in range(4)]:
+    async def test_idle_blocks_of_another_size_make_room_for_new_ones(self) -> None:
+        budget = MemoryBudget(8 * BLOCK_SIZE)
+        await budget.take(8 * BLOCK_SIZE)
+        for block in [budget.block() for _ in range(2)]:
             budget.recycle(block)
-        budget.give(4 * BLOCK_SIZE)
-        assert budget._idle_size == 4 * BLOCK_SIZE
-        await budget.take(BLOCK_SIZE + 1)
+        budget.give(BLOCK_SIZE)
         assert budget._idle_size == 2 * BLOCK_SIZE
-        await budget.take(3 * BLOCK_SIZE - 1)
+        budget.block(2 * BLOCK_SIZE)
+        assert budget._idle_size == BLOCK_SIZE
+        budget.block()
         assert budget._idle_size == 0
+
+    async def test_blocks_that_will_be_used_again_are_kept_when_memory_is_granted(self) -> None:
+        budget = MemoryBudget(8 * BLOCK_SIZE)
+        await budget.take(2 * BLOCK_SIZE)
+        blocks = [budget.block() for _ in range(2)]
+        for block in blocks:
+            budget.recycle(block)
+        budget.give(2 * BLOCK_SIZE)
+        await budget.take(8 * BLOCK_SIZE)
+        again = [budget.block() for _ in range(2)]
+        assert {id(block.obj) for block in again} == {id(block.obj) for block in blocks}
+
+    async def test_no_more_than_a_third_is_kept_idle(self) -> None:
+        budget = MemoryBudget(8 * BLOCK_SIZE)
+        await budget.take(8 * BLOCK_SIZE)
+        for block in [budget.block() for _ in range(8)]:
+            budget.recycle(block)
+        budget.give(8 * BLOCK_SIZE)
+        assert budget._idle_size == 2 * BLOCK_SIZE
 
 
 class TestReclaim:
-    async def test_the_longest_watched_is_moved_to_disk_until_the_line_moves(self) -> None:
+    async def test_whoever_has_been_filling_for_long_is_moved_to_disk_until_the_line_moves(self) -> None:
         budget = MemoryBudget(100)
-        old, middle, young = Holder(budget, 40), Holder(budget, 40), Holder(budget, 20)
+        old, middle, young = [await Holder.of(budget, size) for size in (40, 40, 20)]
         await budget.take(70)
         assert [holder.spooled for holder in (old, middle, young)] == [1, 1, 0]
         assert budget.granted == 90
+        assert virtual_loop().time() == pytest.approx(PATIENCE)
+
+    async def test_who_began_a_short_while_ago_is_left_alone(self) -> None:
+        budget = MemoryBudget(100)
+        slow = await Holder.of(budget, 30)
+        await asyncio.sleep(PATIENCE - 1)
+        fast = await Holder.of(budget, 70)
+        waiter = await start(budget, 50)
+        await asyncio.sleep(2)
+        assert (slow.spooled, fast.spooled) == (1, 0)
+        assert not waiter.done()
+        budget.unwatch(fast)
+        budget.give(70)
+        await waiter
+        await asyncio.sleep(10 * PATIENCE)
+        assert fast.spooled == 0
+
+    async def test_what_is_granted_anew_gets_its_time_anew(self) -> None:
+        budget = MemoryBudget(100)
+        first, second = await Holder.of(budget, 50), await Holder.of(budget, 50)
+        await asyncio.sleep(PATIENCE)
+        budget.watch(first)
+        await budget.take(50)
+        assert (first.spooled, second.spooled) == (0, 1)
 
     async def test_nobody_is_moved_without_need(self) -> None:
         budget = MemoryBudget(100)
-        holder = Holder(budget, 50)
+        holder = await Holder.of(budget, 50)
         await budget.take(50)
         await asyncio.sleep(10 * PATIENCE)
         assert holder.spooled == 0
 
+    async def test_a_download_that_waits_is_need_as_well(self) -> None:
+        budget = MemoryBudget(100, reserve=10)
+        holder = await Holder.of(budget, 90)
+        await budget.take(20, download=True)
+        assert holder.spooled == 1
+
     async def test_who_is_no_longer_watched_stays(self) -> None:
         budget = MemoryBudget(100)
-        leaving, staying = Holder(budget, 50), Holder(budget, 50)
+        leaving, staying = await Holder.of(budget, 50), await Holder.of(budget, 50)
         budget.unwatch(leaving)
         await budget.take(50)
         assert (leaving.spooled, staying.spooled) == (0, 1)
 
-    async def test_who_holds_nothing_is_passed_over(self) -> None:
+    async def test_who_begins_to_fill_while_others_wait_is_watched_too(self) -> None:
         budget = MemoryBudget(100)
-        empty, holder = Holder(budget, 0), Holder(budget, 100)
-        await budget.take(10)
-        assert (empty.spooled, holder.spooled) == (0, 1)
+        await budget.take(100)
+        waiter = await start(budget, 100)
+        holder = Holder(budget, 100, works=True)
+        await waiter
+        assert holder.spooled == 1
 
     async def test_who_cannot_be_moved_is_asked_once(self) -> None:
         budget = MemoryBudget(100)
-        stuck, other = Holder(budget, 50, works=False), Holder(budget, 50)
+        stuck, other = await Holder.of(budget, 50, works=False), await Holder.of(budget, 50)
         await budget.take(50)
         assert (stuck.spooled, other.spooled) == (1, 1)
         waiter = await start(budget, 10)
@@ -263,43 +353,12 @@ class TestReclaim:
         budget.give(10)
         await waiter
 
-    async def test_parts_on_their_way_are_waited_for_first(self) -> None:
-        budget = MemoryBudget(100)
-        holder = Holder(budget, 50)
-        await budget.take(50)
-        budget.in_flight = 50
-        waiter = await start(budget, 50)
-        await asyncio.sleep(PATIENCE / 2)
-        assert holder.spooled == 0
-        budget.in_flight = 0
-        budget.give(50)
-        await waiter
-        await asyncio.sleep(10 * PATIENCE)
-        assert holder.spooled == 0
-
-    async def test_parts_on_their_way_are_not_waited_for_long(self) -> None:
-        budget = MemoryBudget(100)
-        holder = Holder(budget, 50)
-        await budget.take(50)
-        budget.in_flight = 50
-        await budget.take(50)
-        assert holder.spooled == 1
-        assert PATIENCE <= virtual_loop().time() < 2 * PATIENCE
-
-    async def test_parts_on_their_way_are_not_waited_for_when_they_are_too_small(self) -> None:
-        budget = MemoryBudget(100)
-        holder = Holder(budget, 90)
-        await budget.take(10)
-        budget.in_flight = 10
-        await budget.take(20)
-        assert holder.spooled == 1
-        assert virtual_loop().time() < PATIENCE
-
     async def test_one_is_moved_at_a_time(self) -> None:
         budget = MemoryBudget(100)
-        first, second = Holder(budget, 50), Holder(budget, 50)
+        first, second = await Holder.of(budget, 50), await Holder.of(budget, 50)
         first.go.clear()
         one, two = await start(budget, 40), await start(budget, 40)
+        await asyncio.sleep(2 * PATIENCE)
         assert (first.spooled, second.spooled) == (1, 0)
         first.go.set()
         await one
@@ -311,9 +370,6 @@ class TestReclaim:
         await budget.take(100)
         waiter = await start(budget, 50)
         assert other_tasks() == {waiter}
-        late = Holder.__new__(Holder)
-        late.granted = 0
-        budget.watch(late)
         budget.give(50)
         await waiter
 
@@ -354,9 +410,9 @@ class Budgeting(RuleBasedStateMachine):
     @rule(size=st.sampled_from([1, BLOCK_SIZE]))
     def take_now(self, size: int) -> None:
         async def work() -> None:
-            free = self.SIZE - self.budget.granted
-            assert self.budget.take_now(size) == (not self.line and size <= free)
-            if not self.line and size <= free:
+            free = not self.line and self.budget.granted + size <= self.SIZE // 2
+            assert self.budget.take_now(size) == free
+            if free:
                 self.held.append((size, []))
 
         self.run(work())
@@ -395,7 +451,9 @@ class Budgeting(RuleBasedStateMachine):
 
     @invariant()
     def the_bound_is_hard(self) -> None:
-        assert self.budget.granted + self.budget._idle_size <= self.SIZE
+        in_use = sum(len(block) for _, blocks in self.held for block in blocks)
+        assert in_use + self.budget._idle_size <= self.SIZE
+        assert self.budget.granted <= self.SIZE
 
     @invariant()
     def nobody_waits_for_what_is_free(self) -> None:

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3proxy.errors import Busy
-from s3proxy.transfer.budget import BLOCK_SIZE, GRANT_TIMEOUT
-from s3proxy.transfer.part import Part, PartBody, Withdrawn
+from s3proxy.transfer.budget import BLOCK_SIZE, GRANT_TIMEOUT, PATIENCE
+from s3proxy.transfer.part import FOOTHOLD, FOOTHOLD_PATIENCE, HICCUP, SPOOL_PATIENCE, Part, PartBody, Withdrawn
 from tests.bodies import checksum_of, pattern
 from tests.loop import run, settle, virtual_loop
 from tests.transfer.rig import MIB, Rig
@@ -88,16 +88,6 @@ class TestInMemory:
         part.release()
         rig.check_empty()
 
-    async def test_it_holds_at_most_twice_what_was_sent(self) -> None:
-        rig = Rig()
-        part = rig.part(16 * BLOCK_SIZE)
-        for _ in range(40):
-            await fill(part, pattern(100_000))
-            assert part.size <= part.granted <= max(BLOCK_SIZE, 2 * part.size)
-            assert rig.budget.granted == part.granted
-        part.release()
-        rig.check_empty()
-
     @pytest.mark.parametrize("capacity", EDGES)
     async def test_it_never_holds_a_block_more_than_its_capacity(self, capacity: int) -> None:
         rig = Rig()
@@ -109,11 +99,11 @@ class TestInMemory:
 
     async def test_sealing_gives_back_what_is_not_used(self) -> None:
         rig = Rig()
-        part = rig.part(16 * BLOCK_SIZE)
+        part = rig.part(8 * BLOCK_SIZE)
         await fill(part, pattern(5 * BLOCK_SIZE))
         assert rig.budget.granted == 8 * BLOCK_SIZE
         part.seal()
-        assert rig.budget.granted == rig.budget.in_flight == 5 * BLOCK_SIZE
+        assert rig.budget.granted == 5 * BLOCK_SIZE
         part.release()
         rig.check_empty()
 
@@ -151,6 +141,165 @@ class TestInMemory:
                 assert contents(part.seal()) == pattern(3 * BLOCK_SIZE, seed)
             for part in parts:
                 part.release()
+        rig.check_empty()
+
+
+async def trickle(part: Part, data: bytes, seconds: float) -> None:
+    """A client that takes so long for all of it."""
+    for start in range(0, len(data), FOOTHOLD):
+        await part.append(memoryview(data)[start : start + FOOTHOLD])
+        await asyncio.sleep(seconds * FOOTHOLD / len(data))
+
+
+class TestPace:
+    """What a part is granted goes by how fast its client is."""
+
+    SIZE = 8 * BLOCK_SIZE
+    SLOW = 10 * PATIENCE
+
+    async def test_it_begins_with_a_foothold(self, rig: Rig) -> None:
+        part = rig.part(self.SIZE)
+        assert rig.budget.granted == 0
+        await part.append(memoryview(b"x"))
+        assert rig.budget.granted == FOOTHOLD
+        part.release()
+        rig.check_empty()
+
+    async def test_one_whose_client_is_fast_is_granted_all_the_rest_at_once(self, rig: Rig) -> None:
+        part = rig.part(self.SIZE)
+        await fill(part, pattern(FOOTHOLD + 1), FOOTHOLD // 2)
+        assert rig.budget.granted == self.SIZE
+        part.release()
+        rig.check_empty()
+
+    async def test_one_whose_client_has_proved_to_be_fast_is_granted_all_at_once(self, rig: Rig) -> None:
+        part = Part(self.SIZE, rig.budget, rig.spool, rig.algorithm, fast=True)
+        await part.append(memoryview(b"x"))
+        assert part.granted == self.SIZE
+        assert part.fast
+        await part.spool()
+        assert not part.fast
+        part.release()
+        rig.check_empty()
+
+    async def test_fast_is_who_fills_it_before_patience_runs_out(self, rig: Rig) -> None:
+        for seconds, granted in ((0.9 * PATIENCE, self.SIZE), (1.1 * PATIENCE, 2 * FOOTHOLD)):
+            part = rig.part(self.SIZE)
+            await trickle(part, pattern(FOOTHOLD), HICCUP + seconds * FOOTHOLD / self.SIZE)
+            await part.append(memoryview(b"x"))
+            assert part.granted == granted
+            part.release()
+        rig.check_empty()
+
+    async def test_one_whose_client_is_slow_holds_at_most_twice_what_was_sent(self, rig: Rig) -> None:
+        part = rig.part(self.SIZE)
+        for start in range(0, self.SIZE, FOOTHOLD // 2):
+            await part.append(memoryview(pattern(self.SIZE))[start : start + FOOTHOLD // 2])
+            await asyncio.sleep(PATIENCE)
+            assert part.size <= part.granted <= max(FOOTHOLD, 2 * part.size)
+        assert rig.spool.used == 0
+        assert contents(part.seal()) == pattern(self.SIZE)
+        part.release()
+        rig.check_empty()
+
+    async def test_one_whose_client_is_slow_goes_to_disk_when_memory_is_scarce(self, rig: Rig) -> None:
+        await rig.budget.take(rig.budget.size // 2)
+        part = rig.part(self.SIZE)
+        await trickle(part, pattern(self.SIZE), self.SLOW)
+        assert part.granted == 0
+        assert rig.spool.used == self.SIZE
+        assert contents(part.seal()) == pattern(self.SIZE)
+        part.release()
+        rig.budget.give(rig.budget.size // 2)
+        rig.check_empty()
+
+    async def test_one_whose_client_is_fast_stays_in_memory_when_it_is_scarce(self, rig: Rig) -> None:
+        await rig.budget.take(rig.budget.size // 2)
+        part = rig.part(self.SIZE)
+        await fill(part, pattern(self.SIZE))
+        assert part.granted == self.SIZE
+        part.release()
+        rig.budget.give(rig.budget.size // 2)
+        rig.check_empty()
+
+    async def test_many_fast_ones_are_filled_one_after_the_other_and_none_is_spooled(self, tmp_path: Path) -> None:
+        rig = Rig(budget=16 * BLOCK_SIZE, spool=tmp_path)
+
+        async def transfer(seed: int) -> None:
+            part = rig.part(4 * BLOCK_SIZE)
+            for start in range(0, 4 * BLOCK_SIZE, 100_000):
+                chunk = memoryview(pattern(4 * BLOCK_SIZE, seed))[start : start + 100_000]
+                assert await part.append(chunk) == len(chunk)
+                await asyncio.sleep(0.01)
+                assert rig.budget.granted <= rig.budget.size
+            body = part.seal()
+            await asyncio.sleep(1.0)
+            assert rig.spool.used == 0
+            assert contents(body) == pattern(4 * BLOCK_SIZE, seed)
+            part.release()
+
+        await asyncio.gather(*(transfer(seed) for seed in range(20)))
+        rig.check_empty()
+
+    async def test_one_whose_client_falls_silent_gives_way(self, rig: Rig) -> None:
+        part = rig.part(self.SIZE)
+        await fill(part, pattern(2 * FOOTHOLD))
+        assert part.granted == self.SIZE
+        await rig.budget.take(rig.budget.size)
+        assert virtual_loop().time() == pytest.approx(PATIENCE, abs=0.1)
+        assert part.granted == 0
+        rig.budget.give(rig.budget.size)
+        await fill(part, pattern(self.SIZE)[2 * FOOTHOLD :])
+        assert contents(part.seal()) == pattern(self.SIZE)
+        part.release()
+        rig.check_empty()
+
+    async def test_a_foothold_is_not_kept_for_long_while_others_wait(self, rig: Rig) -> None:
+        part = rig.part(self.SIZE)
+        await fill(part, pattern(FOOTHOLD - 1))
+        await rig.budget.take(rig.budget.size)
+        assert virtual_loop().time() == pytest.approx(FOOTHOLD_PATIENCE, abs=0.1)
+        part.release()
+        rig.budget.give(rig.budget.size)
+        rig.check_empty()
+
+    async def test_a_full_one_waits_for_the_store_and_stays(self, rig: Rig) -> None:
+        part = rig.part(self.SIZE)
+        await fill(part, pattern(self.SIZE))
+        with pytest.raises(Busy):
+            await rig.budget.take(rig.budget.size)
+        assert part.granted == self.SIZE
+        part.release()
+        rig.check_empty()
+
+    async def test_one_that_gets_no_memory_for_long_does_without(self, rig: Rig) -> None:
+        await rig.budget.take(rig.budget.size)
+        part = rig.part(self.SIZE)
+        await fill(part, pattern(self.SIZE))
+        assert virtual_loop().time() == pytest.approx(SPOOL_PATIENCE, abs=1.0)
+        assert rig.spool.used == self.SIZE
+        assert contents(part.seal()) == pattern(self.SIZE)
+        part.release()
+        rig.budget.give(rig.budget.size)
+        rig.check_empty()
+
+    async def test_when_all_memory_is_footholds_everybody_comes_through(self, tmp_path: Path) -> None:
+        rig = Rig(budget=8 * FOOTHOLD, spool=tmp_path)
+
+        async def transfer(seed: int) -> None:
+            part = rig.part(2 * FOOTHOLD)
+            await fill(part, pattern(2 * FOOTHOLD, seed), FOOTHOLD)
+            assert contents(part.seal()) == pattern(2 * FOOTHOLD, seed)
+            part.release()
+
+        await asyncio.gather(*(transfer(seed) for seed in range(30)))
+        rig.check_empty()
+
+    async def test_a_part_that_would_take_much_of_the_budget_is_never_granted_at_once(self, rig: Rig) -> None:
+        part = rig.part(rig.budget.size // 2)
+        await fill(part, pattern(FOOTHOLD + 1))
+        assert part.granted == 2 * FOOTHOLD
+        part.release()
         rig.check_empty()
 
 
@@ -246,7 +395,6 @@ class TestSpooling:
         assert rig.budget.granted == part.granted == 0
         assert rig.spool.used == size
         body = part.seal()
-        assert rig.budget.in_flight == 0
         assert contents(body) == pattern(size)
         part.release()
         rig.check_empty()
@@ -332,7 +480,7 @@ class TestSpooling:
         other = rig.part(4 * BLOCK_SIZE)
         await fill(other, pattern(4 * BLOCK_SIZE, seed=1))
         assert contents(body) == pattern(2 * BLOCK_SIZE)
-        assert rig.budget.in_flight == part.granted == 2 * BLOCK_SIZE
+        assert part.granted == 2 * BLOCK_SIZE
         assert rig.spool.used == 0
         part.release()
         other.release()

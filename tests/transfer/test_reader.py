@@ -464,6 +464,20 @@ class TestMemory:
         reader.close()
         await check_clean(rig)
 
+    @pytest.mark.parametrize("size", [1, 10_000])
+    async def test_it_does_not_wait_for_uploads_that_hang(self, size: int) -> None:
+        rig = rig_with(size, budget=100_000, reserve=2_000)
+        await rig.budget.take(98_000)
+        hanging = asyncio.create_task(rig.budget.take(1))
+        await settle()
+        assert await download(rig) == pattern(size)
+        assert virtual_loop().time() < 1
+        assert not hanging.done()
+        rig.budget.give(98_000)
+        await hanging
+        rig.budget.give(1)
+        await check_clean(rig)
+
     async def test_it_waits_for_memory(self) -> None:
         rig = rig_with(10_000, budget=10_000)
         await rig.budget.take(10_000)

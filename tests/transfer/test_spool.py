@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from s3proxy.errors import Busy
 from s3proxy.transfer.spool import Spool
+from tests.loop import settle, virtual_loop
 
 
 def open_files() -> int:
@@ -36,6 +39,55 @@ def test_a_file_has_no_name_and_leaves_nothing(tmp_path: Path) -> None:
     file.close()
     file.close()
     assert open_files() == before
+
+
+class TestAppend:
+    async def test_what_comes_together_takes_one_trip_to_a_thread(self, tmp_path: Path) -> None:
+        spool = Spool(tmp_path, 1_000)
+        files = [spool.create() for _ in range(10)]
+        trips = 0
+        run_in_executor = virtual_loop().run_in_executor
+
+        def counted(*arguments: Any) -> asyncio.Future[Any]:
+            nonlocal trips
+            trips += 1
+            return run_in_executor(*arguments)
+
+        virtual_loop().run_in_executor = counted  # type: ignore[method-assign, assignment]
+        for number in range(3):
+            await asyncio.gather(*(file.append(b"%d" % number, b"-%d;" % place) for place, file in enumerate(files)))
+        assert trips == 3
+        assert [file.read(100, 0) for file in files] == [b"0-%d;1-%d;2-%d;" % (n, n, n) for n in range(10)]
+        assert spool.used == 10 * 12
+        for file in files:
+            file.close()
+
+    async def test_one_that_fails_does_not_disturb_the_others(self, tmp_path: Path) -> None:
+        spool = Spool(tmp_path, 1_000)
+        good, closed, cancelled = [spool.create() for _ in range(3)]
+        writes = [asyncio.create_task(file.append(b"bytes")) for file in (good, closed, cancelled)]
+        await settle()
+        await asyncio.sleep(0)
+        closed.close()
+        writes[2].cancel()
+        results = await asyncio.gather(*writes, return_exceptions=True)
+        assert results[0] is None
+        assert isinstance(results[1], Busy)
+        assert isinstance(results[2], asyncio.CancelledError)
+        assert good.read(100, 0) == b"bytes"
+        await good.append(b" more")
+        assert good.read(100, 0) == b"bytes more"
+        for file in (good, closed, cancelled):
+            file.close()
+
+    async def test_over_the_limit_it_is_busy_at_once(self, tmp_path: Path) -> None:
+        spool = Spool(tmp_path, 10)
+        file = spool.create()
+        with pytest.raises(Busy):
+            await file.append(b"123456", b"78901")
+        assert virtual_loop().time() == 0
+        await file.append(b"123456", b"7890")
+        file.close()
 
 
 def test_the_limit_counts_all_files_together(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 IDLE_SHARE = 3
 """The part of the budget that idle blocks may be, as a divisor: enough for what comes and goes, no more."""
 
+REST = 3.0
+"""Seconds without any body in memory after which idle blocks go back to the system."""
+
 PATIENCE = 5.0
 """Seconds a part has to fill what it was granted before it may be spooled for others."""
 
@@ -75,6 +78,7 @@ class MemoryBudget:
         self._downloads = _Line(size)
         self._filling: dict[Spoolable, float] = {}
         self._reclaiming: asyncio.Task[None] | None = None
+        self._resting: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -120,7 +124,16 @@ class MemoryBudget:
     def give(self, size: int) -> None:
         """Return `size` granted bytes."""
         self.granted -= size
+        if self._idle_size and not self.granted:
+            if self._resting is not None:
+                self._resting.cancel()
+            self._resting = asyncio.get_running_loop().call_later(REST, self._rest)
         self._serve()
+
+    def _rest(self) -> None:
+        """Nothing has moved for a while: a process at rest holds nothing for what may come."""
+        if not self.granted:
+            self._trim(0)
 
     def block(self, size: int = BLOCK_SIZE) -> memoryview:
         """`size` writable bytes with unspecified contents, to be filled under a grant.

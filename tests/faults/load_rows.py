@@ -111,10 +111,11 @@ def spooled(scene: Scene) -> Answer:
 
 
 def overfilled(scene: Scene) -> Answer:
-    """What neither takes is told to come again."""
+    """What neither takes waits for the others, and is told to come again when that takes too long."""
     answers = many_slow_uploads(scene)
     statuses = [answer.status for answer in answers]
-    assert set(statuses) == {200, 503}, f"{statuses}"
+    assert 200 in statuses, f"{statuses}"
+    assert set(statuses) <= {200, 503}, f"{statuses}"
     assert all("retry-after" in answer.headers for answer in answers if answer.status == 503), "no Retry-After"
     return scene.put(LARGE)
 
@@ -307,7 +308,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         number="R2",
-        sentence="more slow uploads than memory and disk are told 503",
+        sentence="more slow uploads than memory and disk wait, or are told 503",
         act=overfilled,
         fault="20 x 4 MiB, memory for 16 MiB, disk for 24",
         settings={**CRAMPED, "SPOOL_LIMIT_MB": "24"},

@@ -41,7 +41,7 @@ SWEEP_AGE = 10.0
 
 ROUND = 15.0
 
-REST_SECONDS = 1.0
+REST_SECONDS = 4.0
 """After these without a request, what belonged to the last ones is gone."""
 
 UNDONE_SECONDS = 60.0

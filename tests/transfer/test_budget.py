@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from s3proxy.errors import Busy
-from s3proxy.transfer.budget import BLOCK_SIZE, GRANT_TIMEOUT, PATIENCE, MemoryBudget
+from s3proxy.transfer.budget import BLOCK_SIZE, GRANT_TIMEOUT, PATIENCE, REST, MemoryBudget
 from tests.loop import VirtualLoop, other_tasks, settle, steps, virtual_loop
 
 
@@ -280,6 +280,29 @@ class TestBlocks:
             budget.recycle(block)
         budget.give(8 * BLOCK_SIZE)
         assert budget._idle_size == 2 * BLOCK_SIZE
+
+    async def test_at_rest_none_are_kept(self) -> None:
+        budget = MemoryBudget(8 * BLOCK_SIZE)
+        await budget.take(2 * BLOCK_SIZE)
+        budget.recycle(budget.block())
+        budget.give(BLOCK_SIZE)
+        await asyncio.sleep(2 * REST)
+        assert budget._idle_size == BLOCK_SIZE
+        budget.give(BLOCK_SIZE)
+        await asyncio.sleep(REST - 0.1)
+        assert budget._idle_size == BLOCK_SIZE
+        await asyncio.sleep(0.2)
+        assert budget._idle_size == 0
+
+    async def test_what_comes_before_the_rest_finds_them(self) -> None:
+        budget = MemoryBudget(8 * BLOCK_SIZE)
+        await budget.take(BLOCK_SIZE)
+        budget.recycle(budget.block())
+        budget.give(BLOCK_SIZE)
+        await asyncio.sleep(REST / 2)
+        await budget.take(BLOCK_SIZE)
+        await asyncio.sleep(REST)
+        assert budget._idle_size == BLOCK_SIZE
 
 
 class TestReclaim:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
+from tornado.web import Application
 
 from s3proxy import banner
 from s3proxy.app import make_app
-from s3proxy.assembly import Refused, build_metrics, build_server, build_service
+from s3proxy.assembly import Refused, build_metrics, build_service
 from s3proxy.errors import AccessUnavailable
+from s3proxy.handlers.front import FrontServer
 from s3proxy.observe import log
 from s3proxy.observe.watchdog import Watchdog
 from s3proxy.service import Service
@@ -37,6 +40,15 @@ if TYPE_CHECKING:
     from s3proxy.ledger.database import Ledger
 
 logger = logging.getLogger("s3proxy")
+
+READ_SIZE = 256 * 1024
+"""Bytes read from a client's socket at a time."""
+
+OTHER_DESCRIPTORS = 512
+"""Descriptors a process may need beside its clients' connections: to the store, for spooled parts, for itself."""
+
+LARGEST_BODY = 1 << 62
+"""Bytes Tornado may let through; what is too large is told by the upload's own plan, with an answer."""
 
 GC_THRESHOLD = 20_000
 """New objects between two searches for garbage cycles, instead of 700; requests make few."""
@@ -57,6 +69,36 @@ LAST_SECONDS = 1.0
 """How long each step of an end in a hurry may take."""
 
 
+def room_for(connections: int) -> int:
+    """How many of so many connections this process may have open, after raising its limit of descriptors for them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    wanted = connections + OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    # Accepting with no descriptor left would be tried again and again, as fast as the processor can.
+    return min(connections, max(soft - OTHER_DESCRIPTORS, soft // 2))
+
+
+def build_server(app: Application, settings: Settings) -> FrontServer:
+    """The HTTP side of one process, not yet listening."""
+    return FrontServer(
+        app,
+        max_connections=room_for(settings.max_connections),
+        chunk_size=READ_SIZE,
+        max_body_size=LARGEST_BODY,
+        max_header_size=settings.max_header_size_kb * 1024,
+        idle_connection_timeout=settings.keepalive_timeout_seconds,
+        xheaders=settings.trust_proxy_headers,
+        trusted=settings.trusted_proxies,
+    )
+
+
 def take_waiting(server: HTTPServer, sockets: list[socket.socket]) -> None:
     """Take the connections that wait to be accepted: the kernel resets them when their listening socket closes."""
     for listener in sockets:
@@ -72,7 +114,13 @@ def follow(reloader: Reloader) -> None:
     reloader.start()
     loop = asyncio.get_running_loop()
     reloading: set[asyncio.Task[None]] = set()
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(reloader.reload())))
+
+    def reload() -> None:
+        task = loop.create_task(reloader.reload())
+        reloading.add(task)
+        task.add_done_callback(reloading.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
 
 
 async def tidy(ledger: Ledger) -> None:
@@ -147,7 +195,6 @@ async def serve(settings: Settings, watchdog: Watchdog) -> None:
     service.uploads.journal.close()
     await service.store.close()
     await service.guard.close()
-    metrics.close()
     await unless_hurried(close_ledger(service))
     logger.info("stopped", extra={"fields": {"clean": clean}})
     sys.stdout.flush()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
 from collections.abc import Mapping
 from typing import Any
-
-from tornado.web import Application
 
 from s3proxy.access.links import Links
 from s3proxy.access.quotas import Quotas
@@ -29,17 +25,8 @@ from s3proxy.transfer.sweeper import Sweeper
 from s3proxy.transfer.writer import Uploads
 from settings import MIB, Settings
 
-READ_SIZE = 256 * 1024
-"""Bytes read from a client's socket at a time."""
-
 DOWNLOAD_SHARE = 16
 """The part of the memory budget that uploads leave to downloads, as a divisor."""
-
-OTHER_DESCRIPTORS = 512
-"""Descriptors a process may need beside its clients' connections: to the store, for spooled parts, for itself."""
-
-LARGEST_BODY = 1 << 62
-"""Bytes Tornado may let through; what is too large is told by the upload's own plan, with an answer."""
 
 
 class Refused(Exception):
@@ -53,24 +40,9 @@ def build_service(settings: Settings) -> Service:
         store = build_store(settings, buckets)
     except BucketsFileError as fault:
         raise Refused(str(fault)) from None
-    memory = settings.memory_budget_mb * MIB
-    part_size = settings.upload_multipart_chunk_size * MIB
-    put_limit = settings.upload_multipart_limit_mb * MIB
-    # As far as uploads that cannot be spooled leave room for it.
-    reserve = max(0, min(memory // DOWNLOAD_SHARE, memory - max(2 * part_size, put_limit)))
-    budget = MemoryBudget(memory, reserve=reserve)
+    budget = build_budget(settings)
     spool = Spool(settings.spool_dir, settings.spool_limit_mb * MIB)
     cleanup = Cleanup(store)
-    # One upload holds a large part while it fills and another on its way, in memory or on disk.
-    held = (budget.size + spool.limit) // 2
-    policy = PartPolicy(
-        part_size=part_size,
-        max_part_size=min(max(held, part_size, put_limit), MAX_PART_SIZE),
-        put_limit=put_limit,
-        max_parts=settings.s3_max_parts,
-        equal_parts=settings.s3_equal_parts,
-        max_object_size=settings.max_object_size_mb * MIB,
-    )
     return Service(
         store=store,
         uploads=Uploads(
@@ -78,7 +50,7 @@ def build_service(settings: Settings) -> Service:
             budget,
             spool,
             cleanup,
-            policy=policy,
+            policy=part_policy(settings),
             window=settings.upload_window,
             algorithm=settings.s3_checksum,
             journal=Journal(settings.journal_dir, store=settings.store_name),
@@ -110,6 +82,28 @@ def build_service(settings: Settings) -> Service:
     )
 
 
+def build_budget(settings: Settings) -> MemoryBudget:
+    """The memory for bodies, with a reserve for downloads as far as uploads that are not spooled leave room for it."""
+    memory = settings.memory_budget_mb * MIB
+    uploads = max(2 * settings.upload_multipart_chunk_size, settings.upload_multipart_limit_mb) * MIB
+    return MemoryBudget(memory, reserve=max(0, min(memory // DOWNLOAD_SHARE, memory - uploads)))
+
+
+def part_policy(settings: Settings) -> PartPolicy:
+    """The sizes of parts. A large one is held while it fills and another is on its way, in memory or on disk."""
+    part_size = settings.upload_multipart_chunk_size * MIB
+    put_limit = settings.upload_multipart_limit_mb * MIB
+    held = (settings.memory_budget_mb + settings.spool_limit_mb) * MIB // 2
+    return PartPolicy(
+        part_size=part_size,
+        max_part_size=min(max(held, part_size, put_limit), MAX_PART_SIZE),
+        put_limit=put_limit,
+        max_parts=settings.s3_max_parts,
+        equal_parts=settings.s3_equal_parts,
+        max_object_size=settings.max_object_size_mb * MIB,
+    )
+
+
 def build_access(settings: Settings) -> Mapping[str, Any]:
     """Who may come and what is counted of it: fields of `Service`, none where it is open. Raises `Refused`."""
     if settings.access_file is None:
@@ -134,36 +128,6 @@ def build_access(settings: Settings) -> Mapping[str, Any]:
         "links": Links(lambda: guard.policy, ledger),
         "quotas": Quotas(ledger),
     }
-
-
-def room_for(connections: int) -> int:
-    """How many of so many connections this process may have open, after raising its limit of descriptors for them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return connections
-    wanted = connections + OTHER_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-    # Accepting with no descriptor left would be tried again and again, as fast as the processor can.
-    return min(connections, max(soft - OTHER_DESCRIPTORS, soft // 2))
-
-
-def build_server(app: Application, settings: Settings) -> FrontServer:
-    """The HTTP side of one process, not yet listening."""
-    return FrontServer(
-        app,
-        max_connections=room_for(settings.max_connections),
-        chunk_size=READ_SIZE,
-        max_body_size=LARGEST_BODY,
-        max_header_size=settings.max_header_size_kb * 1024,
-        idle_connection_timeout=settings.keepalive_timeout_seconds,
-        xheaders=settings.trust_proxy_headers,
-        trusted=settings.trusted_proxies,
-    )
 
 
 def build_metrics(service: Service, server: FrontServer, watchdog: Watchdog, sweeper: Sweeper) -> Metrics:

@@ -41,7 +41,7 @@ BELOW = {
 }
 """Each package or module right under `s3proxy` and what it may import: arrows point down. New ones take their place."""
 
-TORNADO = {"handlers", "app", "assembly"}
+TORNADO = {"handlers", "app"}
 """Who may speak HTTP, beside server.py."""
 
 COMPOSERS = {"s3proxy.assembly", "s3proxy.sweep", "s3proxy.store.build"}

@@ -132,7 +132,12 @@ class Spool:
         while self._queue:
             await asyncio.sleep(GATHER_SECONDS)
             batch, self._queue = self._queue, []
-            faults = await loop.run_in_executor(None, _write_all, [(file, pieces) for file, pieces, _ in batch])
+            work = [(file, pieces) for file, pieces, _ in batch]
+            faults: list[Exception | None]
+            try:
+                faults = await loop.run_in_executor(None, _write_all, work)
+            except Exception as broken:  # No thread is to be had; whoever waits must hear of it.
+                faults = [broken] * len(batch)
             for (_, _, done), fault in zip(batch, faults, strict=True):
                 if done.done():
                     continue
@@ -143,14 +148,14 @@ class Spool:
         self._writing = None
 
 
-def _write_all(batch: Sequence[tuple[SpoolFile, Sequence[Piece]]]) -> list[Busy | None]:
-    """Write everything, each file as far as it goes; what went wrong with which."""
-    faults: list[Busy | None] = []
+def _write_all(batch: Sequence[tuple[SpoolFile, Sequence[Piece]]]) -> list[Exception | None]:
+    """Write everything, each file as far as it goes; what went wrong with which: one holds up no others."""
+    faults: list[Exception | None] = []
     for file, pieces in batch:
         try:
             for piece in pieces:
                 file.write(piece)
-        except Busy as fault:
+        except Exception as fault:
             faults.append(fault)
         else:
             faults.append(None)

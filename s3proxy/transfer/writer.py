@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from s3proxy.errors import BadRequest, StoreBroken, StoreError, UploadNotFound
+from s3proxy.errors import BadRequest, S3ProxyError, StoreBroken, StoreError, UploadNotFound
 from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm, ClientDigests, RunningChecksum
 from s3proxy.protocol.keys import ObjectPath
 from s3proxy.protocol.parts import PartPolicy, too_large
@@ -155,8 +155,9 @@ class ObjectWriter:
         entry = self._entry = journal.begin(to.path)
         try:
             upload = await self._uploads.store.create_upload(to.path, to.attributes)
-        except StoreError as fault:
-            journal.leave(entry) if fault.ambiguous else journal.end(entry)
+        except S3ProxyError as fault:
+            ambiguous = isinstance(fault, StoreError) and fault.ambiguous
+            journal.leave(entry) if ambiguous else journal.end(entry)
             raise
         if upload.retried:
             journal.leave(entry)
@@ -347,7 +348,7 @@ class ObjectWriter:
             return
         try:
             upload = await self._creating
-        except StoreError:
+        except S3ProxyError:
             return
         gone = await self._uploads.cleanup.abort(upload)
         if self._entry is not None:

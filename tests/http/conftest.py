@@ -20,7 +20,6 @@ from tornado.ioloop import IOLoop
 from tornado.web import Application
 
 from s3proxy.app import make_app
-from s3proxy.assembly import build_server
 from s3proxy.protocol.checksums import ChecksumAlgorithm
 from s3proxy.protocol.parts import PartPolicy
 from s3proxy.service import Limits, Service
@@ -31,6 +30,7 @@ from s3proxy.transfer.cleanup import Cleanup
 from s3proxy.transfer.reader import Downloads
 from s3proxy.transfer.spool import Spool
 from s3proxy.transfer.writer import Uploads
+from server import build_server
 from settings import Settings
 from tests.fakes import FaultyStore, MemoryStore
 from tests.http.place import MIB, Bucket, Call, MemoryBucket, MotoBucket, Shape, open_s3

@@ -14,9 +14,10 @@ from urllib.parse import quote, unquote
 import pytest
 
 from s3proxy.access.access_guard import AccessGuard
+from s3proxy.service import Service
 from tests.http.doors import api_key, bearer, guard_of, principal, without_ids
 from tests.http.place import Bucket, Call, both
-from tests.http.wire import Answer
+from tests.http.wire import Answer, connect, until
 
 KEYS: Mapping[str, Mapping[str, str]] = {
     # r read, w write, d delete, s share
@@ -250,6 +251,32 @@ async def test_a_refusal_is_the_same_whether_or_not_there_is_something(call: Cal
         assert answers[0].status == answers[1].status == 403
         assert answers[0].body == answers[1].body
         assert without_ids(answers[0].headers) == without_ids(answers[1].headers)
+
+
+@pytest.mark.gen_test
+async def test_who_is_not_let_in_is_told_so_before_a_body_is_sent(port: int, bucket: Bucket) -> None:
+    credentials = ("X-Api-Key: s3p_wrong", f"X-Api-Key: {api_key('idle')}")
+    for credential, status in zip(credentials, (401, 403), strict=True):
+        async with connect(port) as wire:
+            headers = (credential, "Content-Length: 1000000000", "Expect: 100-continue")
+            await wire.request("PUT", f"/files/{bucket.name}/home/alice/a.txt", *headers)
+            assert (await wire.answer()).status == status  # And no 100 before it.
+    assert bucket.stored() == []
+
+
+@pytest.mark.gen_test
+async def test_rights_that_end_during_an_upload_end_with_the_next_request(
+    port: int, bucket: Bucket, service: Service, guard: AccessGuard, tmp_path: Path
+) -> None:
+    target, credential = f"/files/{bucket.name}/home/alice/a.txt", f"X-Api-Key: {api_key('alice')}"
+    async with connect(port) as wire:
+        await wire.request("PUT", target, credential, "Content-Length: 4", body=b"ab")
+        await until(lambda: service.traffic.transfers == 1)
+        guard.policy = guard_of(tmp_path, principal("auditor", "read */**")).policy
+        await wire.send(b"cd")
+        assert (await wire.answer()).status == 200
+        await wire.request("GET", target, credential)
+        assert (await wire.answer()).status == 401
 
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO")

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from s3proxy.assembly import OTHER_DESCRIPTORS, room_for
 from s3proxy.handlers.front import FrontServer
 from s3proxy.service import Service
+from server import OTHER_DESCRIPTORS, room_for
 from tests.fakes import FaultyStore, MemoryStore
 from tests.http.place import Bucket, Call
 from tests.http.wire import connect, until

@@ -41,6 +41,7 @@ from s3proxy.store.contract import (
     StoredObject,
     WriteConditions,
 )
+from s3proxy.store.s3_body import S3Body
 from s3proxy.store.s3_direct import DirectCalls
 from s3proxy.store.s3_fields import (
     attribute_arguments,
@@ -55,7 +56,7 @@ from s3proxy.store.s3_fields import (
     upload_target,
 )
 from s3proxy.store.s3_retries import retry_damaged, send
-from s3proxy.store.s3_stream import Opening, S3Stream, fill
+from s3proxy.store.s3_stream import Opening, S3Stream
 from s3proxy.store.s3_threads import Threads
 
 HEAD_SIZE = 128 * 1024
@@ -293,19 +294,17 @@ class S3Store:
         answer = self._client.get_object(**arguments)
         headers, length = _headers(answer), answer["ContentLength"]
         first, size = read_span(headers, length)
-        return Opening(read_info(headers, size, self._options.checksum), first, length, b"", answer["Body"])
+        body = S3Body(answer["Body"], length, self._options.read_timeout)
+        return Opening(read_info(headers, size, self._options.checksum), first, length, b"", body)
 
-    async def open_body(self, path: ObjectPath, byte_range: ByteRange, etag: str) -> Any:
+    async def open_body(self, path: ObjectPath, byte_range: ByteRange, etag: str) -> S3Body:
         """A connection that sends `byte_range` of the version `etag`. For `S3Stream` only."""
         opening = await self._reads.run(self._open, path, byte_range, etag)
+        assert opening.body is not None
         if opening.first != byte_range.first or opening.info.etag != etag:
             opening.body.close()
             raise StoreBroken(reason="RangeIgnored")
         return opening.body
-
-    async def fill(self, body: Any, buffer: memoryview) -> int:
-        """Fill `buffer` from a connection; returns how many bytes, fewer only at the end. For `S3Stream` only."""
-        return await self._reads.run(fill, body, buffer)
 
     async def presign(self, path: ObjectPath, *, seconds: float, response: Mapping[str, str]) -> str:
         """See `ObjectStore.presign`."""

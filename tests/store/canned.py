@@ -58,6 +58,7 @@ class CannedServer(ThreadingHTTPServer):
         self.answers: deque[Answer] = deque()
         self.default = Answer(headers={"ETag": '"etag"'})
         self.requests: list[Request] = []
+        self.connections = 0
         self.over = threading.Event()
 
     @property
@@ -68,6 +69,11 @@ class CannedServer(ThreadingHTTPServer):
     def next_answer(self) -> Answer:
         """Called by the handler's threads."""
         return self.answers.popleft() if self.answers else self.default
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Take every connection, and count it."""
+        self.connections += 1
+        return True
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Connections break here; that is what they are for."""

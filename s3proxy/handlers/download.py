@@ -209,6 +209,8 @@ class DownloadHandler(BodyHandler):
         Raises `TimeoutError` when the client acknowledges nothing for the client timeout, or fewer bytes than the
         minimum rate.
         """
+        if writing.done():
+            return await writing
         timeout = self.service.limits.client_timeout
         loop = asyncio.get_running_loop()
         quiet = 0.0

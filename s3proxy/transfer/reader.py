@@ -36,6 +36,9 @@ GROWTH = 4
 FASTER = 3
 """How many times longer one side must keep the other waiting before the window changes."""
 
+WORTHWHILE = 0.02
+"""Seconds of waiting for one range below which asking for another beside it costs more than it brings."""
+
 
 class Downloads:
     """What all downloads of a process share. Sizes in bytes."""
@@ -183,7 +186,7 @@ class _Pace:
         self._bytes += size
         if self._bytes < range_size:
             return False
-        if self._store > FASTER * self._client:
+        if self._store > max(FASTER * self._client, WORTHWHILE):
             self.window = min(self.window * GROWTH, self._widest)
         elif ahead and self._client > FASTER * self._store:
             self.window = max(self.window // 2, 1)

@@ -15,6 +15,7 @@ from s3proxy.protocol.origins import Origins
 from s3proxy.store.contract import ObjectStore
 from s3proxy.transfer.cleanup import Cleanup
 from s3proxy.transfer.reader import Downloads
+from s3proxy.transfer.turns import Turns
 from s3proxy.transfer.writer import Uploads
 
 if TYPE_CHECKING:
@@ -132,3 +133,4 @@ class Service:
     origins: Origins = field(default_factory=Origins)
     public_url: str | None = None
     traffic: Traffic = field(default_factory=Traffic)
+    turns: Turns = field(default_factory=Turns)

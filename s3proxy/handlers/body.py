@@ -79,6 +79,7 @@ class BodyHandler(Handler):
             await self.refuse(RequestTimeout("The data arrived too slowly. Nothing was stored."))
             return
         await self._guard(self._take(chunk))
+        await self.service.turns.take(len(chunk))
         self._heard = asyncio.get_running_loop().time()
         if not self.refused and not self.closed:
             self._listen()

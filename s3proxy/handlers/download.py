@@ -185,6 +185,7 @@ class DownloadHandler(BodyHandler):
             if self.guest.paced:
                 stride = stride[:SMALLEST_STRIDE]
             await self.guest.spend(len(stride))
+            await self.service.turns.take(len(stride))
             started = loop.time()
             await self._taken(self._hand_over(stride), len(stride))
             took = loop.time() - started

@@ -55,8 +55,6 @@ class S3Body:
         size = self._receive(view)
         if size < len(view) and self._fault is None:
             size = await self._wait(view, size)
-        else:
-            await asyncio.sleep(0)  # A store that is always faster must not keep the loop from everybody else.
         if self._closed or (not size and self._fault is not None):
             raise self._why()
         self._left -= size

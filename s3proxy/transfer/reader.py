@@ -9,26 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from s3proxy.errors import (
-    ObjectChanged,
-    ObjectNotFound,
-    StoreBroken,
-    StoreError,
-    StorePreconditionFailed,
-    StoreThrottled,
-    StoreTimeout,
-)
+from s3proxy.errors import StoreBroken, StoreError
 from s3proxy.protocol.keys import ObjectPath
 from s3proxy.protocol.ranges import ByteRange, RangeRequest
 from s3proxy.store.contract import ObjectInfo, ObjectStore, ObjectStream
 from s3proxy.transfer.budget import MemoryBudget
+from s3proxy.transfer.span import Span
 
 PRESSED_CHUNK_SIZE = 64 * 1024
 """Bytes read at a time when memory is scarce."""
-
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 2.0
-"""Seconds between resumes that bring no progress, doubling."""
 
 GROWTH = 4
 """How many times wider the window becomes while the store is the slower side."""
@@ -36,8 +25,8 @@ GROWTH = 4
 FASTER = 3
 """How many times longer one side must keep the other waiting before the window changes."""
 
-WORTHWHILE = 0.02
-"""Seconds of waiting for one range below which asking for another beside it costs more than it brings."""
+PLENTY = 512 * 1024 * 1024
+"""Bytes a second of waiting from which on it is not the connections that more is wanted of."""
 
 
 class Downloads:
@@ -128,7 +117,7 @@ class ObjectReader:
 
     async def _begin(self) -> None:
         """Fetch all that is left over one connection, two chunks at a time."""
-        span = _Span(self._downloads, self._path, self.info.etag, self._next, self._end, self._stream)
+        span = self._span(self._next, self._end, self._stream)
         chunk_size = self._downloads.chunk_size
         granted = min(2 * chunk_size, self._end - self._next)
         await self._downloads.budget.take(granted, download=True)
@@ -138,6 +127,10 @@ class ObjectReader:
         self._stream = None
         self._ahead = self._end
         self._fetches.append(_Fetch(span, self._downloads.budget, granted, chunk_size))
+
+    def _span(self, first: int, end: int, stream: ObjectStream | None = None) -> Span:
+        downloads = self._downloads
+        return Span(downloads.store, self._path, self.info.etag, first, end, resumes=downloads.resumes, stream=stream)
 
     def _look_ahead(self) -> None:
         """Fetch ranges beside the first one, as far as window and free memory go."""
@@ -149,7 +142,7 @@ class ObjectReader:
             last = min(self._ahead + size, self._end)
             if not budget.take_now(last - self._ahead):
                 break
-            span = _Span(self._downloads, self._path, self.info.etag, self._ahead, last, None)
+            span = self._span(self._ahead, last)
             self._fetches.append(_Fetch(span, budget, last - self._ahead, self._downloads.chunk_size))
             self._ahead = last
 
@@ -186,7 +179,7 @@ class _Pace:
         self._bytes += size
         if self._bytes < range_size:
             return False
-        if self._store > max(FASTER * self._client, WORTHWHILE):
+        if self._store > FASTER * self._client and self._bytes < PLENTY * self._store:
             self.window = min(self.window * GROWTH, self._widest)
         elif ahead and self._client > FASTER * self._store:
             self.window = max(self.window // 2, 1)
@@ -198,7 +191,7 @@ class _Pace:
 class _Fetch:
     """A span on its way into memory granted for it, a bounded stretch ahead of the client."""
 
-    def __init__(self, span: _Span, budget: MemoryBudget, granted: int, chunk_size: int) -> None:
+    def __init__(self, span: Span, budget: MemoryBudget, granted: int, chunk_size: int) -> None:
         self._span = span
         self._budget = budget
         self._granted = granted
@@ -208,7 +201,8 @@ class _Fetch:
         self._held = 0
         self._fault: StoreError | None = None
         self._changed = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
+        # What fits into one chunk has nothing to be fetched ahead.
+        self._task = asyncio.create_task(self._run()) if span.left > chunk_size else None
 
     @property
     def drained(self) -> bool:
@@ -227,6 +221,8 @@ class _Fetch:
     async def take(self) -> memoryview:
         """The next chunk, valid until the one after it is asked for."""
         self._recycle()
+        if self._task is None:
+            await self._fetch_chunk()
         while not self._chunks:
             if self._fault is not None:
                 raise self._fault
@@ -238,7 +234,8 @@ class _Fetch:
         """Stop fetching and give the memory back; who waits in `take` gets `StoreBroken`."""
         self._fault = StoreBroken(reason="closed")
         self._changed.set()
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
         self._span.close()
         self._recycle()
         self._budget.give(self._granted)
@@ -247,17 +244,20 @@ class _Fetch:
     async def _run(self) -> None:
         try:
             while not self._span.done:
-                while self._held + min(self._chunk_size, self._span.left) > self._granted:
-                    await self._change()
-                # Lost when this is cancelled, not recycled: a thread may still be writing into it.
-                buffer = self._budget.block(min(self._chunk_size, self._span.left))
-                size = await self._span.readinto(buffer)
-                self._chunks.append((buffer, size))
-                self._held += len(buffer)
+                await self._fetch_chunk()
                 self._changed.set()
         except StoreError as fault:
             self._fault = fault
             self._changed.set()
+
+    async def _fetch_chunk(self) -> None:
+        size = min(self._chunk_size, self._span.left)
+        while self._held + size > self._granted:
+            await self._change()
+        # Lost when this is cancelled, not recycled: a store may still be writing into it.
+        buffer = self._budget.block(size)
+        self._chunks.append((buffer, await self._span.readinto(buffer)))
+        self._held += size
 
     def _recycle(self) -> None:
         if self._taken is not None:
@@ -269,93 +269,3 @@ class _Fetch:
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
-
-
-class _Span:
-    """The bytes from `first` up to but without `end`, read in order and resumed where the store breaks off."""
-
-    def __init__(
-        self, downloads: Downloads, path: ObjectPath, etag: str, first: int, end: int, stream: ObjectStream | None
-    ) -> None:
-        self._downloads = downloads
-        self._path = path
-        self._etag = etag
-        self._next = first
-        self._end = end
-        self._stream = stream
-        self._resumes = 0
-
-    @property
-    def done(self) -> bool:
-        """Whether all was read."""
-        return self._next >= self._end
-
-    @property
-    def left(self) -> int:
-        """Bytes that are still to be read."""
-        return self._end - self._next
-
-    def shorten(self, size: int) -> int:
-        """End `size` bytes from here, no less than a read under way may bring; returns where."""
-        self._end = min(self._end, self._next + size)
-        return self._end
-
-    async def readinto(self, buffer: memoryview) -> int:
-        """Fill the front of `buffer`; returns how many bytes, at least one.
-
-        Resumes are spent only while they bring nothing.
-        """
-        while True:
-            try:
-                size = await self._attempt(buffer)
-            except (StoreBroken, StoreTimeout, StoreThrottled):
-                self.close()
-                if self._resumes == self._downloads.resumes:
-                    raise
-                await asyncio.sleep(min(FIRST_PAUSE * 2**self._resumes, LONGEST_PAUSE) if self._resumes else 0)
-                self._resumes += 1
-            except (StorePreconditionFailed, ObjectNotFound):
-                raise ObjectChanged from None
-            else:
-                self._next += size
-                self._resumes = 0
-                if self.done:
-                    self.close()
-                return size
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    async def _open(self) -> ObjectStream:
-        byte_range = ByteRange(self._next, self._end - 1)
-        opening = asyncio.ensure_future(
-            self._downloads.store.open(self._path, byte_range=byte_range, if_match=self._etag)
-        )
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # The store answers nevertheless, and that connection must be let go of too.
-            opening.add_done_callback(_close_stream)
-            raise
-
-    async def _attempt(self, buffer: memoryview) -> int:
-        if self._stream is None:
-            self._stream = await self._open()
-            if self._stream.info.etag != self._etag:
-                raise StorePreconditionFailed
-            if self._stream.first != self._next:
-                raise StoreBroken(reason="RangeIgnored")
-        # A reset takes with it what was read before; a shorter stride after one brings at least something.
-        stride = max(len(buffer) >> self._resumes, PRESSED_CHUNK_SIZE)
-        size = await self._stream.readinto(buffer[: min(stride, self.left)])
-        if not size:
-            raise StoreBroken
-        return size
-
-
-def _close_stream(opening: asyncio.Future[ObjectStream]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("s3proxy")
 
-READ_SIZE = 256 * 1024
-"""Bytes read from a client's socket at a time."""
-
 OTHER_DESCRIPTORS = 512
 """Descriptors a process may need beside its clients' connections: to the store, for spooled parts, for itself."""
 
@@ -90,7 +87,6 @@ def build_server(app: Application, settings: Settings) -> FrontServer:
     return FrontServer(
         app,
         max_connections=room_for(settings.max_connections),
-        chunk_size=READ_SIZE,
         max_body_size=LARGEST_BODY,
         max_header_size=settings.max_header_size_kb * 1024,
         idle_connection_timeout=settings.keepalive_timeout_seconds,

@@ -31,6 +31,24 @@ class Meter:
         return Usage(cpu=_cpu_of_tree(self._pid) - self._cpu, peak=sum(_peak(member) for member in tree(self._pid)))
 
 
+class Thief:
+    """What the machine's host took of its processors, from when it is made until `read` is called."""
+
+    def __init__(self) -> None:
+        self._stolen, self._all = _processors()
+
+    def read(self) -> float:
+        """The share of all processor time, 0 to 1, in which somebody wanted to run and the host ran others."""
+        stolen, everything = _processors()
+        return (stolen - self._stolen) / max(everything - self._all, 1)
+
+
+def _processors() -> tuple[int, int]:
+    """(stolen, all) ticks of all processors (proc(5), /proc/stat: `steal` is the eighth; guests are in the first)."""
+    ticks = [int(field) for field in (_PROC / "stat").read_text().partition("\n")[0].split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
 def tree(pid: int) -> list[int]:
     """`pid` and its living descendants."""
     parents = {member: fields[0] for member in _all_pids() if (fields := _stat(member)) is not None}

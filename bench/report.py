@@ -26,9 +26,10 @@ _HEADINGS = (
     "p50 ms",
     "p99 ms",
     "store CPU",
+    "stolen",
     "runs",
 )
-_WIDTHS = (20, 22, 12, 8, 8, 9, 8, 8, 8, 12, 5)
+_WIDTHS = (20, 22, 12, 8, 8, 9, 8, 8, 8, 12, 6, 5)
 
 Rows = Mapping[str, Mapping[str, Row]]
 
@@ -86,7 +87,7 @@ def write_results(path: Path, found: Mapping[str, Any]) -> None:
 def _cells(row: Row) -> list[str]:
     per_gib, per_request = row.median("cpu_per_gib"), row.median("cpu_per_request")
     store_per_gib, store_per_request = row.median("store_cpu_per_gib"), row.median("store_cpu_per_request")
-    failures = row.median("failures")
+    failures, stolen = row.median("failures"), row.median("stolen")
     return [
         row.contender,
         _cpu(per_gib, per_request),
@@ -97,6 +98,7 @@ def _cells(row: Row) -> list[str]:
         _number(row.median("p50"), 1000, 2),
         _number(row.median("p99"), 1000, 2),
         _cpu(store_per_gib, store_per_request),
+        "" if stolen is None else f"{stolen:.0%}",
         f"{len(row.samples)}" + (f", {failures:.0f} failed" if failures else ""),
     ]
 

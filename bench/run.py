@@ -9,10 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.case import Case, Entry, size_of
 from bench.cases import CASES
+from bench.meter import Thief
 from bench.process import BenchError
 from bench.report import results, table, write_results
 from bench.sample import Row
@@ -51,7 +53,9 @@ class Runner:
         row = self.rows[case.name][entry.contender]
         print(f"{place}  {case.name}: {entry.contender}", file=sys.stderr, flush=True)
         try:
-            row.samples.append(entry.measure(self._stage))
+            thief = Thief()
+            sample = entry.measure(self._stage)
+            row.samples.append(replace(sample, stolen=thief.read()))
         except BenchError as error:
             row.faults.append(str(error))
             if error not in self._told:  # a server that does not start raises the same error each time

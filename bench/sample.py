@@ -21,6 +21,7 @@ class Sample:
     p50: float | None = None
     p99: float | None = None
     failures: int = 0
+    stolen: float | None = None  # share of the machine's processor time that its host gave to others
 
     @property
     def cpu_per_gib(self) -> float | None:
@@ -50,7 +51,7 @@ class Sample:
 
 METRICS = (
     "cpu_per_gib", "cpu_per_request", "wall", "throughput", "peak", "rate", "p50", "p99",
-    "store_cpu_per_gib", "store_cpu_per_request", "failures",
+    "store_cpu_per_gib", "store_cpu_per_request", "failures", "stolen",
 )  # fmt: skip
 
 

@@ -8,19 +8,43 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
+from tornado.iostream import StreamClosedError
 
-from s3proxy.handlers.stream import DIRECT_SIZE, ClientStream
+from s3proxy.handlers.stream import DIRECT_SIZE, HEAD_SIZE, IDLE_BUFFERS, Buffers, ClientStream
 
 READ_SIZE = 2 * DIRECT_SIZE
 
 
-def over_a_connection(test: Callable[[ClientStream, socket.socket], Awaitable[None]]) -> None:
+class Counted(Buffers):
+    """Buffers that know how many are in use."""
+
+    def __init__(self) -> None:
+        super().__init__(READ_SIZE)
+        self.taken: list[int] = []
+        self.used = 0
+
+    def take(self, *, fast: bool) -> memoryview:
+        """See `Buffers.take`."""
+        buffer = super().take(fast=fast)
+        self.taken.append(len(buffer))
+        self.used += 1
+        return buffer
+
+    def recycle(self, buffer: memoryview) -> None:
+        """See `Buffers.recycle`."""
+        self.used -= 1
+        super().recycle(buffer)
+
+
+def over_a_connection(
+    test: Callable[[ClientStream, socket.socket], Awaitable[None]], buffers: Buffers | None = None
+) -> None:
     """Run `test` with a stream and the client's end of it."""
 
     async def run() -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        stream = ClientStream(ours, read_chunk_size=READ_SIZE)
+        stream = ClientStream(ours, buffers or Buffers(READ_SIZE))
         try:
             async with asyncio.timeout(10):
                 await test(stream, theirs)
@@ -75,5 +99,90 @@ def test_what_is_no_body_stays_as_tornado_gives_it() -> None:
         client.sendall(b"x" * 10 + b"HEAD\r\n")
         assert bytes(await stream.read_bytes(10)) == b"x" * 10
         assert await stream.read_until(b"\r\n") == b"HEAD\r\n"
+
+    over_a_connection(test)
+
+
+def test_who_waits_for_a_client_has_no_buffer() -> None:
+    buffers = Counted()
+
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        for piece in (b"a", b"bc", b"d" * 50_000):
+            reading = asyncio.ensure_future(stream.read_bytes(READ_SIZE, partial=True))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert buffers.used == 0
+            client.sendall(piece)
+            assert bytes(await reading) == piece
+            assert buffers.used == 1
+        client.sendall(b"GET\r\n\r\n")
+        await stream.read_until_regex(b"\r\n\r\n")
+        assert buffers.used == 0
+
+    over_a_connection(test, buffers)
+    assert set(buffers.taken) == {DIRECT_SIZE}
+
+
+def test_a_fast_client_is_read_in_larger_pieces_and_a_slow_one_again_in_smaller() -> None:
+    buffers = Counted()
+
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * READ_SIZE)
+        client.sendall(b"x" * (DIRECT_SIZE + 1))
+        assert len(await stream.read_bytes(READ_SIZE, partial=True)) == DIRECT_SIZE
+        assert len(await stream.read_bytes(READ_SIZE, partial=True)) == 1
+        client.sendall(b"y")
+        assert bytes(await stream.read_bytes(READ_SIZE, partial=True)) == b"y"
+
+    over_a_connection(test, buffers)
+    first, second, *rest = buffers.taken
+    assert (first, second) == (DIRECT_SIZE, READ_SIZE)
+    assert set(rest) == {DIRECT_SIZE}
+
+
+def test_buffers_are_used_again_and_only_so_many_are_kept() -> None:
+    buffers = Buffers(READ_SIZE)
+    first = buffers.take(fast=True)
+    first[:3] = b"abc"
+    buffers.recycle(first)
+    assert bytes(buffers.take(fast=True)[:3]) == b"abc"
+    for buffer in [buffers.take(fast=False) for _ in range(2 * IDLE_BUFFERS)]:
+        buffers.recycle(buffer)
+    assert sum(map(len, buffers._idle[DIRECT_SIZE])) == IDLE_BUFFERS * DIRECT_SIZE
+
+
+def test_what_came_along_with_the_headers_comes_first() -> None:
+    data = random.Random(1).randbytes(3 * HEAD_SIZE)
+
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        client.sendall(b"PUT\r\n\r\n" + data)
+        assert await stream.read_until_regex(b"\r\n\r\n") == b"PUT\r\n\r\n"
+        received = b""
+        while len(received) < len(data):
+            received += await stream.read_bytes(len(data) - len(received), partial=True)
+        assert received == data
+
+    over_a_connection(test)
+
+
+def test_no_more_is_read_than_was_asked_for() -> None:
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        client.sendall(b"x" * HEAD_SIZE + b"NEXT\r\n")
+        assert bytes(await stream.read_bytes(HEAD_SIZE, partial=True)) == b"x" * HEAD_SIZE
+        assert await stream.read_until_regex(b"\r\n") == b"NEXT\r\n"
+
+    over_a_connection(test)
+
+
+@pytest.mark.parametrize("before", [b"", b"abc"])
+def test_a_client_that_leaves_is_told_after_its_last_bytes(before: bytes) -> None:
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        client.sendall(before)
+        client.close()
+        if before:
+            assert bytes(await stream.read_bytes(READ_SIZE, partial=True)) == before
+        for _ in range(2):
+            with pytest.raises(StreamClosedError):
+                await stream.read_bytes(READ_SIZE, partial=True)
 
     over_a_connection(test)

@@ -72,7 +72,7 @@ class ClientStream(IOStream):
         return super().read_until_regex(regex, max_bytes)
 
     async def _read_chunk(self, num_bytes: int) -> bytes:
-        size = self._receive(0, num_bytes)
+        size = self._receive(0, num_bytes) if self._fast else 0
         if not size:
             self._let_go()
             self._fast = False

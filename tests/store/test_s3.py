@@ -870,6 +870,14 @@ class TestSecrets:
             assert secret not in shown.out + shown.err
 
 
+async def test_what_boto3_knows_of_s3_is_read_once_for_all_stores(s3: CannedServer) -> None:
+    stores = [S3Store(s3_options(s3.url)) for _ in range(2)]
+    loaders = {id(store._session._session.get_component("data_loader")) for store in stores}
+    for store in stores:
+        await store.close()
+    assert len(loaders) == 1
+
+
 async def test_close_does_not_wait_for_a_store_that_hangs(s3: CannedServer) -> None:
     store = S3Store(s3_options(s3.url, read_timeout=0.3, attempts=1))
     s3.default = SILENCE

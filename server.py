@@ -29,7 +29,7 @@ from s3proxy.observe import log
 from s3proxy.observe.watchdog import Watchdog
 from s3proxy.service import Service
 from s3proxy.store import embedded
-from s3proxy.store.s3 import has_credentials
+from s3proxy.store.s3_client import has_credentials
 from s3proxy.transfer.sweeper import Sweeper
 from s3proxy.workers import announce, is_worker, run_workers
 from s3proxy.workers import number as worker_number

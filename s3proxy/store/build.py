@@ -9,7 +9,8 @@ from s3proxy.buckets import HOME, Buckets, BucketsFileError, StoreEntry, load
 from s3proxy.protocol.checksums import ChecksumAlgorithm
 from s3proxy.store.contract import ObjectStore
 from s3proxy.store.mounted import MountedStore
-from s3proxy.store.s3 import S3Options, S3Store, has_profile
+from s3proxy.store.s3 import S3Store
+from s3proxy.store.s3_client import S3Options, has_profile
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -8,17 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import boto3
-import botocore.session
-from botocore.config import Config
 from botocore.httpsession import get_cert_path
-from botocore.loaders import Loader, create_loader
 
 from s3proxy.errors import (
     BadRequest,
@@ -45,6 +38,7 @@ from s3proxy.store.contract import (
     WriteConditions,
 )
 from s3proxy.store.s3_body import S3Body
+from s3proxy.store.s3_client import S3Options, open_client, open_session
 from s3proxy.store.s3_direct import DirectCalls
 from s3proxy.store.s3_fields import (
     attribute_arguments,
@@ -58,7 +52,7 @@ from s3proxy.store.s3_fields import (
     target,
     upload_target,
 )
-from s3proxy.store.s3_retries import retry_damaged, send
+from s3proxy.store.s3_retries import send
 from s3proxy.store.s3_stream import Opening, S3Stream
 from s3proxy.store.s3_threads import Threads
 
@@ -69,53 +63,6 @@ COMPLETE_PATIENCE = 10
 """How many read timeouts a Complete may take; S3 says it can take minutes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Options:
-    """How to reach S3. Times in seconds; secrets stay out of `repr`."""
-
-    region: str
-    endpoint_url: str | None = None
-    addressing_style: str = "auto"
-    ca_bundle: Path | None = None
-    credentials: Mapping[str, str] | None = None
-    checksum: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME
-    sign_payload: bool = False
-    conditional_writes: bool = True
-    connect_timeout: float = 5
-    read_timeout: float = 30
-    attempts: int = 3
-    threads: int = 16
-
-    def __repr__(self) -> str:
-        return f"S3Options(region={self.region!r}, endpoint_url={self.endpoint_url!r})"
-
-
-@cache
-def _models(folders: str | None) -> Loader:
-    """boto3's descriptions of services, read once for all stores: it takes a tenth of a second and 10 MiB."""
-    return create_loader(folders)
-
-
-def _open_session(**arguments: Any) -> boto3.session.Session:
-    core = botocore.session.get_session()
-    core.register_component("data_loader", _models(core.get_config_variable("data_path")))
-    return boto3.session.Session(botocore_session=core, **arguments)
-
-
-def has_credentials() -> bool:
-    """Whether boto3 finds credentials on this machine, asking no network."""
-    session = boto3.session.Session()
-    providers = session._session.get_component("credential_provider")
-    for remote in ("iam-role", "container-role"):
-        providers.remove(remote)
-    return session.get_credentials() is not None
-
-
-def has_profile(name: str) -> bool:
-    """Whether this machine's AWS configuration has a profile of that name."""
-    return name in boto3.session.Session().available_profiles
-
-
 class S3Store:
     """S3 or a store that speaks its API. Keeps `ObjectStore`."""
 
@@ -123,9 +70,9 @@ class S3Store:
         self._options = options
         self._checksums = options.checksum is not ChecksumAlgorithm.NONE
         credentials: Any = options.credentials or {}
-        self._session = _open_session(region_name=options.region, **credentials)
-        self._client = self._make_client(options.read_timeout)
-        self._completer = self._make_client(options.read_timeout * COMPLETE_PATIENCE)
+        self._session = open_session(region_name=options.region, **credentials)
+        self._client = open_client(self._session, options, options.read_timeout)
+        self._completer = open_client(self._session, options, options.read_timeout * COMPLETE_PATIENCE)
         self._writes, self._reads, self._calls = (
             Threads(name, options.threads, options.read_timeout) for name in ("write", "read", "call")
         )
@@ -143,31 +90,6 @@ class S3Store:
         """The URL of a bucket, by boto3's own rules for endpoints and addressing styles."""
         url: str = self._client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
         return url.partition("?")[0].removesuffix("k")
-
-    def _make_client(self, read_timeout: float) -> Any:
-        options = self._options
-        client = self._session.client(
-            "s3",
-            endpoint_url=options.endpoint_url,
-            verify=str(options.ca_bundle) if options.ca_bundle else None,
-            config=Config(
-                connect_timeout=options.connect_timeout,
-                read_timeout=read_timeout,
-                max_pool_connections=3 * options.threads,
-                retries={"mode": "standard", "total_max_attempts": options.attempts},
-                # Checksums are ours, computed while the bytes arrive; boto3 need not read the body again.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                tcp_keepalive=True,
-                user_agent_extra="s3proxy",
-                s3={"addressing_style": options.addressing_style, "payload_signing_enabled": options.sign_payload},
-            ),
-        )
-        # The body is at hand, and a whole part of it; asking first costs a round trip for each part.
-        client.meta.events.register_last("before-call.s3", _send_without_asking)
-        if options.attempts > 1:
-            retry_damaged(client.meta.events)
-        return client
 
     async def put(
         self,
@@ -398,7 +320,3 @@ def _if_match(conditions: WriteConditions) -> Iterator[None]:
         if conditions.if_match is None:
             raise
         raise StorePreconditionFailed(reason=fault.reason, ambiguous=fault.ambiguous) from None
-
-
-def _send_without_asking(params: dict[str, Any], **_: Any) -> None:
-    params["headers"].pop("Expect", None)

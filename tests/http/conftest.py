@@ -24,7 +24,8 @@ from s3proxy.protocol.checksums import ChecksumAlgorithm
 from s3proxy.protocol.parts import PartPolicy
 from s3proxy.service import Limits, Service
 from s3proxy.store.contract import ObjectStore
-from s3proxy.store.s3 import S3Options, S3Store
+from s3proxy.store.s3 import S3Store
+from s3proxy.store.s3_client import S3Options
 from s3proxy.transfer.budget import MemoryBudget
 from s3proxy.transfer.cleanup import Cleanup
 from s3proxy.transfer.reader import Downloads

@@ -16,7 +16,8 @@ from s3proxy.buckets import Buckets, BucketsFile
 from s3proxy.protocol.keys import MAX_KEY_SIZE
 from s3proxy.store.contract import ObjectStore
 from s3proxy.store.mounted import MountedStore
-from s3proxy.store.s3 import S3Options, S3Store
+from s3proxy.store.s3 import S3Store
+from s3proxy.store.s3_client import S3Options
 from tests.fakes import FaultyStore, MemoryStore
 
 NUMBERS = count(1)

@@ -13,14 +13,11 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 from tornado.iostream import IOStream
 
-from s3proxy.handlers.stream import Buffers, ClientStream
+from s3proxy.handlers.stream import FAST_SIZE, Buffers, ClientStream
 
 Network = IPv4Network | IPv6Network
 
 logger = logging.getLogger(__name__)
-
-READ_SIZE = 256 * 1024
-"""Bytes read at a time from a client that sends as fast as it is read."""
 
 LOG_SECONDS = 1.0
 """Least time between two lines about refused connections."""
@@ -35,20 +32,15 @@ class FrontServer(HTTPServer):
     """
 
     def initialize(
-        self,
-        *args: Any,
-        read_size: int = READ_SIZE,
-        max_connections: int = sys.maxsize,
-        trusted: Sequence[Network] = (),
-        **kwargs: Any,
+        self, *args: Any, max_connections: int = sys.maxsize, trusted: Sequence[Network] = (), **kwargs: Any
     ) -> None:
         """Called by Tornado in place of `__init__`."""
-        super().initialize(*args, **kwargs | {"chunk_size": read_size})
+        super().initialize(*args, **kwargs | {"chunk_size": FAST_SIZE})
         self.max_connections = max_connections
         self.trusted = tuple(trusted)
         self.connections = 0
         self.refused = 0
-        self._buffers = Buffers(read_size)
+        self._buffers = Buffers()
         self._told = 0
         self._tell_at = 0.0
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import mmap
 import socket
 from collections.abc import Awaitable
 
 from tornado.iostream import IOStream
+
+from s3proxy.transfer.budget import map_block
 
 HEAD_SIZE = 16 * 1024
 """Bytes that Tornado itself reads at a time: headers, what came along with them, and bodies smaller than this."""
 
 DIRECT_SIZE = 128 * 1024
 """Bytes read at a time from a client that sends more slowly than it is read."""
+
+FAST_SIZE = 256 * 1024
+"""Bytes read at a time from one that has just sent as much as could be read."""
 
 IDLE_BUFFERS = 32
 """How many buffers of one size are kept for the next read: a fresh one costs more than reading into it."""
@@ -21,16 +25,13 @@ IDLE_BUFFERS = 32
 class Buffers:
     """What all connections of a server read large bodies into: each for as long as a chunk is being taken care of."""
 
-    def __init__(self, size: int) -> None:
-        """`size` bytes are read at a time from a fast client, `DIRECT_SIZE` from others."""
-        self.size = size
-        self._idle: dict[int, list[memoryview]] = {DIRECT_SIZE: [], size: []}
+    def __init__(self) -> None:
+        self._idle: dict[int, list[memoryview]] = {DIRECT_SIZE: [], FAST_SIZE: []}
 
-    def take(self, *, fast: bool) -> memoryview:
-        """A buffer with unspecified contents."""
-        size = self.size if fast else DIRECT_SIZE
+    def take(self, size: int) -> memoryview:
+        """A buffer of `DIRECT_SIZE` or `FAST_SIZE`, with unspecified contents."""
         idle = self._idle[size]
-        return idle.pop() if idle else memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        return idle.pop() if idle else map_block(size)
 
     def recycle(self, buffer: memoryview) -> None:
         """Hand a buffer back."""
@@ -88,7 +89,7 @@ class ClientStream(IOStream):
 
     def _receive(self, start: int, end: int) -> int:
         """Read what is there into a buffer from `start`; returns how many bytes, 0 also for what a wait will tell."""
-        self._buffer = self._buffers.take(fast=self._fast)
+        self._buffer = self._buffers.take(FAST_SIZE if self._fast else DIRECT_SIZE)
         if self.closed():
             return 0
         try:

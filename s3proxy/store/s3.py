@@ -1,6 +1,6 @@
 """S3 through boto3: blocking calls in threads of their own.
 
-Three pools keep one kind of trouble from becoming another's: `writes` send bodies, `reads` receive them, `calls` do
+Three pools keep one kind of trouble from becoming another's: `writes` send bodies, `reads` ask for them, `calls` do
 everything that is short. A store that hangs in the middle of bodies leaves the calls free.
 """
 
@@ -45,6 +45,7 @@ from s3proxy.store.s3_fields import (
     attribute_headers,
     checksum_arguments,
     checksum_headers,
+    content_length,
     read_checksum,
     read_info,
     read_span,
@@ -195,7 +196,7 @@ class S3Store:
         if self._checksums:
             arguments["ChecksumMode"] = "ENABLED"
         answer = await self._calls.begin(self._client.head_object, **arguments)
-        return read_info(_headers(answer), answer["ContentLength"], self._options.checksum)
+        return read_info(_headers(answer), content_length(answer), self._options.checksum)
 
     async def open(
         self, path: ObjectPath, *, byte_range: ByteRange | RangeRequest | None = None, if_match: str | None = None
@@ -229,7 +230,7 @@ class S3Store:
         if if_match is not None:
             arguments["IfMatch"] = if_match
         answer = self._client.get_object(**arguments)
-        headers, length = _headers(answer), answer["ContentLength"]
+        headers, length = _headers(answer), content_length(answer)
         first, size = read_span(headers, length)
         body = S3Body(answer["Body"], length, self._options.read_timeout)
         return Opening(read_info(headers, size, self._options.checksum), first, length, b"", body)

@@ -29,6 +29,7 @@ class S3Body:
         """`body` is the `StreamingBody` of an answer that nobody has read from. Raises `StoreBroken`."""
         self._response = body._raw_stream
         if self._response.chunked:
+            self._response.close()
             raise StoreBroken(reason="NoLength")
         reader = self._response._fp.fp
         self._socket = reader.raw._sock
@@ -49,7 +50,7 @@ class S3Body:
         Raises `StoreBroken` when the connection ended too early or was closed, and `StoreTimeout`. A caller that is
         cancelled has `buffer` for itself again.
         """
-        if self._closed:
+        if self._closed or self._fault is not None:
             raise self._why()
         view = buffer[: self._left]
         size = self._receive(view)

@@ -109,6 +109,14 @@ def required(answer: Mapping[str, Any], name: str) -> str:
     return str(value)
 
 
+def content_length(answer: Mapping[str, Any]) -> int:
+    """How many bytes the body has, or would have. S3 always says."""
+    length = answer.get("ContentLength")
+    if length is None:
+        raise nonsense()
+    return int(length)
+
+
 def nonsense() -> StoreBroken:
     """What is not S3 answered: a gateway, a captive portal, a wrong endpoint."""
     return StoreBroken(reason="BadAnswer", ambiguous=True)

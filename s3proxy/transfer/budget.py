@@ -30,8 +30,6 @@ BLOCK_SIZE = 256 * 1024
 SMALL_BLOCK_SIZE = 64 * 1024
 """Bytes of the first blocks of a part, which a thousand slow clients can have; below it malloc does as well."""
 
-PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-
 IDLE_SHARE = 3
 """The part of the budget that idle blocks may be, as a divisor: enough for what comes and goes, no more."""
 
@@ -43,6 +41,12 @@ PATIENCE = 5.0
 
 GRANT_TIMEOUT = 60.0
 """Seconds after which a request for memory gives up with `Busy`."""
+
+
+def map_block(size: int) -> memoryview:
+    """`size` fresh bytes that go back to the system at once when nobody has them any more, as malloc's do not."""
+    # Shared pages, Python's default, are a file to the kernel, and fresh ones cost half as much again.
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class Spoolable(Protocol):
@@ -145,8 +149,7 @@ class MemoryBudget:
             self._idle_size -= size
             return idle.pop()
         self._trim(self.size - self.granted)
-        # Shared pages, Python's default, are a file to the kernel, and fresh ones cost half as much again.
-        return memoryview(bytearray(size) if size % SMALL_BLOCK_SIZE else mmap.mmap(-1, size, flags=PRIVATE))
+        return memoryview(bytearray(size)) if size % SMALL_BLOCK_SIZE else map_block(size)
 
     def recycle(self, view: memoryview) -> None:
         """Hand the block under `view` back, before its grant is given back."""

@@ -8,9 +8,12 @@ from collections import deque
 TURN_SIZE = 1024 * 1024
 """Bytes that all transfers together move in one turn: about a millisecond."""
 
+SMALL_SIZE = 16 * 1024
+"""Bytes that never wait: they are not what makes a turn long."""
+
 
 class Turns:
-    """Lets bytes be moved `size` at a time, then everybody else have a turn; first come, first served.
+    """Lets so many bytes be moved, then everybody else have a turn; first come, first served, but for small ones.
 
     A loop serves all that is ready before it looks for more. Sixteen fast transfers are always ready, each with its
     chunk, and a small request needs several turns. Nothing is lost by it: the next turn comes at once.
@@ -24,7 +27,7 @@ class Turns:
 
     async def take(self, size: int) -> None:
         """Return when `size` bytes may be moved. Any size may, when it is the first of its turn."""
-        if self._left <= 0 or self._waiting:
+        if size > SMALL_SIZE and (self._left <= 0 or self._waiting):
             ready = asyncio.get_running_loop().create_future()
             self._waiting.append((size, ready))
             await ready

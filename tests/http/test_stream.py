@@ -10,22 +10,20 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tornado.iostream import StreamClosedError
 
-from s3proxy.handlers.stream import DIRECT_SIZE, HEAD_SIZE, IDLE_BUFFERS, Buffers, ClientStream
-
-READ_SIZE = 2 * DIRECT_SIZE
+from s3proxy.handlers.stream import DIRECT_SIZE, FAST_SIZE, HEAD_SIZE, IDLE_BUFFERS, Buffers, ClientStream
 
 
 class Counted(Buffers):
     """Buffers that know how many are in use."""
 
     def __init__(self) -> None:
-        super().__init__(READ_SIZE)
+        super().__init__()
         self.taken: list[int] = []
         self.used = 0
 
-    def take(self, *, fast: bool) -> memoryview:
+    def take(self, size: int) -> memoryview:
         """See `Buffers.take`."""
-        buffer = super().take(fast=fast)
+        buffer = super().take(size)
         self.taken.append(len(buffer))
         self.used += 1
         return buffer
@@ -44,7 +42,7 @@ def over_a_connection(
     async def run() -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        stream = ClientStream(ours, buffers or Buffers(READ_SIZE))
+        stream = ClientStream(ours, buffers or Buffers())
         try:
             async with asyncio.timeout(10):
                 await test(stream, theirs)
@@ -57,7 +55,7 @@ def over_a_connection(
 
 @pytest.mark.parametrize("piece_size", [1_000, DIRECT_SIZE - 1, 3 * DIRECT_SIZE])
 def test_the_bytes_arrive_whether_the_client_is_slow_or_fast(piece_size: int) -> None:
-    data = random.Random(piece_size).randbytes(min(100 * piece_size, 10 * READ_SIZE) + 77)
+    data = random.Random(piece_size).randbytes(min(100 * piece_size, 10 * FAST_SIZE) + 77)
 
     async def test(stream: ClientStream, client: socket.socket) -> None:
         client.setblocking(False)
@@ -70,8 +68,8 @@ def test_the_bytes_arrive_whether_the_client_is_slow_or_fast(piece_size: int) ->
         sending = asyncio.create_task(send())
         received = b""
         while len(received) < len(data):
-            chunk = await stream.read_bytes(min(READ_SIZE, len(data) - len(received)), partial=True)
-            assert 0 < len(chunk) <= READ_SIZE
+            chunk = await stream.read_bytes(min(FAST_SIZE, len(data) - len(received)), partial=True)
+            assert 0 < len(chunk) <= FAST_SIZE
             received += chunk
         await sending
         assert received == data
@@ -82,9 +80,9 @@ def test_the_bytes_arrive_whether_the_client_is_slow_or_fast(piece_size: int) ->
 def test_a_chunk_is_let_go_of_when_the_next_is_asked_for() -> None:
     async def test(stream: ClientStream, client: socket.socket) -> None:
         client.sendall(b"first")
-        first = await stream.read_bytes(READ_SIZE, partial=True)
+        first = await stream.read_bytes(FAST_SIZE, partial=True)
         assert bytes(first) == b"first"
-        reading = asyncio.ensure_future(stream.read_bytes(READ_SIZE, partial=True))
+        reading = asyncio.ensure_future(stream.read_bytes(FAST_SIZE, partial=True))
         await asyncio.sleep(0)
         with pytest.raises(ValueError, match="released"):
             bytes(first)
@@ -108,7 +106,7 @@ def test_who_waits_for_a_client_has_no_buffer() -> None:
 
     async def test(stream: ClientStream, client: socket.socket) -> None:
         for piece in (b"a", b"bc", b"d" * 50_000):
-            reading = asyncio.ensure_future(stream.read_bytes(READ_SIZE, partial=True))
+            reading = asyncio.ensure_future(stream.read_bytes(FAST_SIZE, partial=True))
             for _ in range(3):
                 await asyncio.sleep(0)
             assert buffers.used == 0
@@ -127,26 +125,26 @@ def test_a_fast_client_is_read_in_larger_pieces_and_a_slow_one_again_in_smaller(
     buffers = Counted()
 
     async def test(stream: ClientStream, client: socket.socket) -> None:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * READ_SIZE)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * FAST_SIZE)
         client.sendall(b"x" * (DIRECT_SIZE + 1))
-        assert len(await stream.read_bytes(READ_SIZE, partial=True)) == DIRECT_SIZE
-        assert len(await stream.read_bytes(READ_SIZE, partial=True)) == 1
+        assert len(await stream.read_bytes(FAST_SIZE, partial=True)) == DIRECT_SIZE
+        assert len(await stream.read_bytes(FAST_SIZE, partial=True)) == 1
         client.sendall(b"y")
-        assert bytes(await stream.read_bytes(READ_SIZE, partial=True)) == b"y"
+        assert bytes(await stream.read_bytes(FAST_SIZE, partial=True)) == b"y"
 
     over_a_connection(test, buffers)
     first, second, *rest = buffers.taken
-    assert (first, second) == (DIRECT_SIZE, READ_SIZE)
+    assert (first, second) == (DIRECT_SIZE, FAST_SIZE)
     assert set(rest) == {DIRECT_SIZE}
 
 
 def test_buffers_are_used_again_and_only_so_many_are_kept() -> None:
-    buffers = Buffers(READ_SIZE)
-    first = buffers.take(fast=True)
+    buffers = Buffers()
+    first = buffers.take(FAST_SIZE)
     first[:3] = b"abc"
     buffers.recycle(first)
-    assert bytes(buffers.take(fast=True)[:3]) == b"abc"
-    for buffer in [buffers.take(fast=False) for _ in range(2 * IDLE_BUFFERS)]:
+    assert bytes(buffers.take(FAST_SIZE)[:3]) == b"abc"
+    for buffer in [buffers.take(DIRECT_SIZE) for _ in range(2 * IDLE_BUFFERS)]:
         buffers.recycle(buffer)
     assert sum(map(len, buffers._idle[DIRECT_SIZE])) == IDLE_BUFFERS * DIRECT_SIZE
 
@@ -180,9 +178,9 @@ def test_a_client_that_leaves_is_told_after_its_last_bytes(before: bytes) -> Non
         client.sendall(before)
         client.close()
         if before:
-            assert bytes(await stream.read_bytes(READ_SIZE, partial=True)) == before
+            assert bytes(await stream.read_bytes(FAST_SIZE, partial=True)) == before
         for _ in range(2):
             with pytest.raises(StreamClosedError):
-                await stream.read_bytes(READ_SIZE, partial=True)
+                await stream.read_bytes(FAST_SIZE, partial=True)
 
     over_a_connection(test)

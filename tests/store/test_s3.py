@@ -786,14 +786,18 @@ class TestReading:
         assert len(s3.requests) == 6
         assert s3.connections <= before + 2  # One of the small calls' own, one of boto3's.
 
-    async def test_a_body_in_chunks_is_refused(self, s3: CannedServer, store: S3Store) -> None:
-        chunked = {**HEADERS, "Transfer-Encoding": "chunked", "Content-Range": f"bytes {HEAD}-{SIZE - 1}/{SIZE}"}
+    @pytest.mark.parametrize(("length", "reason"), [({}, "BadAnswer"), ({"Content-Length": "10"}, "NoLength")])
+    async def test_a_body_in_chunks_is_refused(
+        self, s3: CannedServer, store: S3Store, length: dict[str, str], reason: str
+    ) -> None:
+        chunked = {**HEADERS, **length, "Transfer-Encoding": "chunked"}
+        chunked["Content-Range"] = f"bytes {HEAD}-{SIZE - 1}/{SIZE}"
         s3.answers.extend([whole(0, HEAD - 1), Answer(206, b"a\r\n0123456789\r\n0\r\n\r\n", chunked)])
         stream = await store.open(PATH)
         await read_some(stream, HEAD)
         with pytest.raises(StoreBroken) as fault:
             await read_some(stream, 10)
-        assert fault.value.reason == "NoLength"
+        assert fault.value.reason == reason
 
     async def test_closing_while_the_second_connection_opens(
         self, s3: CannedServer, make: Callable[..., S3Store]

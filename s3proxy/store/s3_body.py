@@ -15,6 +15,9 @@ from typing import Any
 from s3proxy.errors import StoreBroken
 from s3proxy.store.s3_faults import FAULTS, translate
 
+LULL = 0.1
+"""Seconds after which what has come is handed on without the rest: clients of a slow store are to see that it comes."""
+
 NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket says in place of waiting."""
 
@@ -22,7 +25,8 @@ NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class S3Body:
     """The `length` bytes that follow an answer's headers. Holds what came along with these, at most 8 KiB.
 
-    The store may send nothing for `patience` seconds. When the last byte was read the connection goes back to boto3.
+    The store may send nothing for `patience` seconds after `LULL`. When the last byte was read the connection goes back
+    to boto3.
     """
 
     def __init__(self, body: Any, length: int, patience: float) -> None:
@@ -45,7 +49,9 @@ class S3Body:
         self._closed = False
 
     async def readinto(self, buffer: memoryview) -> int:
-        """Fill the front of `buffer` with bytes that are still to come; returns how many, fewer only before a fault.
+        """Fill the front of `buffer` with bytes that are still to come; returns how many, at least one.
+
+        They are fewer before a fault, and when the store takes its time (`LULL`).
 
         Raises `StoreBroken` when the connection ended too early or was closed, and `StoreTimeout`. A caller that is
         cancelled has `buffer` for itself again.
@@ -89,8 +95,9 @@ class S3Body:
         return size
 
     async def _wait(self, view: memoryview, size: int) -> int:
-        """Wait until `view`, which has `size` bytes, is full, or for a fault; returns how many it has then."""
+        """Wait until `view`, which has `size` bytes, is full or enough, or for a fault; returns how many it has."""
         loop = asyncio.get_running_loop()
+        hurried = False
         arrival = self._arrival = loop.create_future()
 
         def receive() -> None:
@@ -98,15 +105,16 @@ class S3Body:
             if arrival.done():
                 return
             size += self._receive(view[size:])
-            if size == len(view) or self._fault is not None:
+            if size == len(view) or self._fault is not None or hurried:
                 arrival.set_result(None)
-            else:
-                quiet.reschedule(loop.time() + self._patience)
 
         loop.add_reader(self._socket.fileno(), receive)
         try:
-            async with asyncio.timeout(self._patience) as quiet:
-                await arrival
+            await asyncio.wait([arrival], timeout=LULL)
+            hurried = True
+            if not size:
+                async with asyncio.timeout(self._patience):
+                    await arrival
         except TimeoutError as fault:
             self._fault = fault
         finally:

@@ -1,7 +1,8 @@
 """One download: bytes in order, from one connection to the store or from several ranges side by side.
 
-A download begins on the connection its first answer came on. While the client is faster than that connection, the
-window of ranges fetched ahead grows; while the store is faster, it halves, down to the one connection.
+A download begins on the connection its first answer came on, and reads from it when the client has taken what was read
+before: what arrives meanwhile waits in the system's buffer. While the client is faster than that connection, the window
+of ranges fetched ahead grows; while the store is faster, it halves, down to the one connection.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Downloads:
 class ObjectReader:
     """The bytes of one object or of one range of it. Made by `Downloads.open`; `close` on every way out.
 
-    Holds two chunks, or at most `Downloads.window` ranges, all within the memory budget.
+    Holds one chunk, or at most `Downloads.window` ranges, all within the memory budget.
     """
 
     def __init__(self, downloads: Downloads, path: ObjectPath, stream: ObjectStream) -> None:
@@ -116,17 +117,17 @@ class ObjectReader:
             raise StoreBroken(reason="closed")
 
     async def _begin(self) -> None:
-        """Fetch all that is left over one connection, two chunks at a time."""
+        """Read all that is left over one connection, a chunk at a time."""
         span = self._span(self._next, self._end, self._stream)
         chunk_size = self._downloads.chunk_size
-        granted = min(2 * chunk_size, self._end - self._next)
+        granted = min(chunk_size, self._end - self._next)
         await self._downloads.budget.take(granted, download=True)
         if self._closed:
             self._downloads.budget.give(granted)
         self._check_open()
         self._stream = None
         self._ahead = self._end
-        self._fetches.append(_Fetch(span, self._downloads.budget, granted, chunk_size))
+        self._fetches.append(_Fetch(span, self._downloads.budget, granted, chunk_size, ahead=False))
 
     def _span(self, first: int, end: int, stream: ObjectStream | None = None) -> Span:
         downloads = self._downloads
@@ -143,7 +144,7 @@ class ObjectReader:
             if not budget.take_now(last - self._ahead):
                 break
             span = self._span(self._ahead, last)
-            self._fetches.append(_Fetch(span, budget, last - self._ahead, self._downloads.chunk_size))
+            self._fetches.append(_Fetch(span, budget, last - self._ahead, self._downloads.chunk_size, ahead=True))
             self._ahead = last
 
 
@@ -189,9 +190,9 @@ class _Pace:
 
 
 class _Fetch:
-    """A span on its way into memory granted for it, a bounded stretch ahead of the client."""
+    """A span on its way into memory granted for it: `ahead` of the client, as far as that goes, or when it asks."""
 
-    def __init__(self, span: Span, budget: MemoryBudget, granted: int, chunk_size: int) -> None:
+    def __init__(self, span: Span, budget: MemoryBudget, granted: int, chunk_size: int, *, ahead: bool) -> None:
         self._span = span
         self._budget = budget
         self._granted = granted
@@ -201,8 +202,8 @@ class _Fetch:
         self._held = 0
         self._fault: StoreError | None = None
         self._changed = asyncio.Event()
-        # What fits into one chunk has nothing to be fetched ahead.
-        self._task = asyncio.create_task(self._run()) if span.left > chunk_size else None
+        self._is_ahead = ahead
+        self._task = asyncio.create_task(self._run()) if ahead else None
 
     @property
     def drained(self) -> bool:
@@ -255,9 +256,15 @@ class _Fetch:
         while self._held + size > self._granted:
             await self._change()
         # Lost when this is cancelled, not recycled: a store may still be writing into it.
-        buffer = self._budget.block(size)
-        self._chunks.append((buffer, await self._span.readinto(buffer)))
-        self._held += size
+        buffer, filled = self._budget.block(size), 0
+        try:
+            # Ahead nobody waits, and a block counts as a whole, so it is to be full.
+            while not filled or (self._is_ahead and filled < size):
+                filled += await self._span.readinto(buffer[filled:])
+        finally:
+            if filled:
+                self._chunks.append((buffer, filled))
+                self._held += size
 
     def _recycle(self) -> None:
         if self._taken is not None:

@@ -747,6 +747,19 @@ class TestReading:
             await read_some(stream, 100_000)
         stream.close()
 
+    async def test_what_has_come_is_handed_on_when_the_rest_takes_its_time(
+        self, s3: CannedServer, make: Callable[..., S3Store], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("s3proxy.store.s3_body.LULL", 0)
+        s3.answers.extend([whole(0, HEAD - 1), whole(HEAD, SIZE - 1, 50_000, "silence")])
+        stream = await make(read_timeout=60).open(PATH)
+        data = b""
+        async with asyncio.timeout(10):
+            while len(data) < HEAD + 50_000:
+                data += await read_some(stream, SIZE)
+        assert data == pattern(SIZE)[: HEAD + 50_000]
+        stream.close()
+
     async def test_a_small_object_cut_short_is_read_again_by_boto3(self, s3: CannedServer, store: S3Store) -> None:
         s3.answers.extend([whole(0, 99, 50, "close"), whole(0, 99)])
         stream = await store.open(PATH, byte_range=ByteRange(0, 99))

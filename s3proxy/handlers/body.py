@@ -55,6 +55,7 @@ class BodyHandler(Handler):
     """Bytes of the body; None when they come in chunks."""
 
     _silence: asyncio.TimerHandle | None = None
+    _listening = False
     _lingered = 0
 
     async def prepare(self) -> None:
@@ -73,7 +74,7 @@ class BodyHandler(Handler):
             self._linger(len(chunk))
         if self.refused or self.closed:
             return
-        self._hush()
+        self._listening = False
         waited = asyncio.get_running_loop().time() - self._heard
         if self.pace.too_slow(waited, len(chunk)) and self.received != self.length:
             await self.refuse(RequestTimeout("The data arrived too slowly. Nothing was stored."))
@@ -229,12 +230,25 @@ class BodyHandler(Handler):
 
     def _listen(self) -> None:
         """Expect the next chunk within the client timeout."""
-        loop = asyncio.get_running_loop()
-        self._silence = loop.call_at(self._heard + self.service.limits.client_timeout, self._too_quiet)
+        self._listening = True
+        # One timer for all chunks: a new one for each of them is a good part of what a small chunk costs.
+        if self._silence is None:
+            due = self._heard + self.service.limits.client_timeout
+            self._silence = asyncio.get_running_loop().call_at(due, self._look, due)
+
+    def _look(self, due: float) -> None:
+        """See whether the client was silent since the timer was set, or whether it is to be set anew."""
+        self._silence = None
+        if self._listening and self._heard + self.service.limits.client_timeout <= due:
+            self._too_quiet()
+        elif self._listening:
+            self._listen()
 
     def _hush(self) -> None:
+        self._listening = False
         if self._silence is not None:
             self._silence.cancel()
+            self._silence = None
 
     def _too_quiet(self) -> None:
         if not self.closed and not self._finished:

@@ -15,37 +15,54 @@ HEAD_SIZE = 16 * 1024
 DIRECT_SIZE = 128 * 1024
 """Bytes read at a time from a client that sends more slowly than it is read."""
 
-FAST_SIZE = 256 * 1024
-"""Bytes read at a time from one that has just sent as much as could be read."""
+FAST_SIZE = 1024 * 1024
+"""Bytes read at a time from one that has just sent as much as could be read: a chunk costs the same, large or small."""
 
-IDLE_BUFFERS = 32
-"""How many buffers of one size are kept for the next read: a fresh one costs more than reading into it."""
+FAST_BUFFERS = 16
+"""How many connections read so much at a time; the others of a crowd read less, because it is beside the budget."""
+
+CROWD_SIZE = 256 * 1024
+"""Bytes these read at a time."""
+
+IDLE_BUFFERS = {DIRECT_SIZE: 64, CROWD_SIZE: 16, FAST_SIZE: 4}
+"""How many buffers of each size are kept for the next read: a fresh one costs more than reading into it."""
 
 
 class Buffers:
     """What all connections of a server read large bodies into: each for as long as a chunk is being taken care of."""
 
     def __init__(self) -> None:
-        self._idle: dict[int, list[memoryview]] = {DIRECT_SIZE: [], FAST_SIZE: []}
+        self._idle: dict[int, list[memoryview]] = {size: [] for size in IDLE_BUFFERS}
+        self._fast = 0
 
-    def take(self, size: int) -> memoryview:
-        """A buffer of `DIRECT_SIZE` or `FAST_SIZE`, with unspecified contents."""
+    def take(self, *, fast: bool) -> memoryview:
+        """A buffer with unspecified contents, larger for a `fast` client."""
+        size = DIRECT_SIZE
+        if fast:
+            size = FAST_SIZE if self._fast < FAST_BUFFERS else CROWD_SIZE
+            self._fast += size == FAST_SIZE
         idle = self._idle[size]
         return idle.pop() if idle else map_block(size)
 
     def recycle(self, buffer: memoryview) -> None:
         """Hand a buffer back."""
-        idle = self._idle[len(buffer)]
-        if len(idle) < IDLE_BUFFERS:
-            idle.append(buffer)
+        self.lose(buffer)
+        size = len(buffer)
+        if len(self._idle[size]) < IDLE_BUFFERS[size]:
+            self._idle[size].append(buffer)
+
+    def lose(self, buffer: memoryview) -> None:
+        """Count a buffer as gone, which may still be in use."""
+        if len(buffer) == FAST_SIZE:
+            self._fast -= 1
 
 
 class ClientStream(IOStream):
     """An `IOStream` that reads large bodies without Tornado's three copies, and has no buffer while it waits.
 
-    Tornado reads into a fresh buffer, appends that to another and cuts a third from it. Here `read_bytes` gives a view
-    of a recycled buffer. Nothing but a single byte waits for a client: a thousand slow ones hold no memory but for the
-    chunks that just came.
+    Tornado reads into a fresh buffer, appends that to another and cuts a third from it. Here it is asked to wait for a
+    single byte, and when that can be read all that is there is received into a recycled buffer, of which `read_bytes`
+    gives a view. So a thousand slow clients hold no memory but for the chunks that just came.
 
     Chunks of a body are views, valid until the next read, which is when `data_received` has returned.
     """
@@ -56,6 +73,8 @@ class ClientStream(IOStream):
         self._buffers = buffers
         self._buffer: memoryview | None = None
         self._chunk: memoryview | None = None
+        self._first = bytearray(1)
+        self._wanted = 0
         self._fast = False
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
@@ -72,30 +91,40 @@ class ClientStream(IOStream):
         self._let_go()
         return super().read_until_regex(regex, max_bytes)
 
-    async def _read_chunk(self, num_bytes: int) -> bytes:
-        size = self._receive(0, num_bytes) if self._fast else 0
-        if not size:
-            self._let_go()
-            self._fast = False
-            first = bytearray(1)
-            await self.read_into(first)
-            size = 1 + self._receive(1, num_bytes)
-            assert self._buffer is not None
-            self._buffer[0] = first[0]
-        assert self._buffer is not None
-        self._fast = size >= DIRECT_SIZE
-        self._chunk = self._buffer[:size]
-        return self._chunk  # type: ignore[return-value]
-
-    def _receive(self, start: int, end: int) -> int:
-        """Read what is there into a buffer from `start`; returns how many bytes, 0 also for what a wait will tell."""
-        self._buffer = self._buffers.take(FAST_SIZE if self._fast else DIRECT_SIZE)
-        if self.closed():
-            return 0
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        """Called by Tornado when there may be something to read, with room for the one byte it was asked for."""
+        if not self._wanted:
+            return super().read_from_fd(buf)
+        buffer = self._buffers.take(fast=self._fast)
+        size = None
         try:
-            return self.read_from_fd(self._buffer[start:end]) or 0
-        except OSError:
-            return 0
+            size = super().read_from_fd(buffer[: self._wanted])
+        finally:
+            if not size:  # Nothing yet, or the end, or a fault: Tornado's to deal with.
+                self._buffers.recycle(buffer)
+        self._fast = size is not None and size >= DIRECT_SIZE
+        if not size:
+            return size
+        buf[0] = buffer[0]
+        self._buffer, self._chunk = buffer, buffer[:size]
+        self._wanted = 0
+        return 1
+
+    def close_fd(self) -> None:
+        """Called by Tornado once. Whoever is still busy with the last chunk keeps its buffer."""
+        super().close_fd()
+        if self._buffer is not None:
+            self._buffers.lose(self._buffer)
+            self._buffer = None
+
+    async def _read_chunk(self, num_bytes: int) -> bytes:
+        self._wanted = num_bytes
+        try:
+            await self.read_into(self._first)
+        finally:
+            self._wanted = 0
+        assert self._chunk is not None
+        return self._chunk  # type: ignore[return-value]
 
     def _let_go(self) -> None:
         if self._chunk is not None:

@@ -4,10 +4,11 @@ Three ideas keep the bound hard, the cost low and the line moving:
 
 * Memory is *granted before bytes are read*. Who asks for more than is left waits in line, and its client waits with
   it, because nobody reads its socket meanwhile.
-* *Who waits holds next to nothing, and who holds much waits for nobody's memory.* A part asks once for a foothold and,
-  when its client proves fast, once for all the rest. So whatever is granted is about to be filled and sent, and the
-  line moves; or its client has stopped sending, and after `PATIENCE` seconds it is spooled; or its client is slow, and
-  then it never stands in line at all but goes to disk (`Part`). Nobody's memory depends on somebody else's in line.
+* *Who waits holds next to nothing, and who holds much waits for nobody's memory.* A part whose client has proved fast
+  asks once for all it will hold, any other once for a foothold. So whatever is granted is about to be filled and sent,
+  and the line moves; or its client has stopped sending, and after `PATIENCE` seconds it is spooled; or its client has
+  proved nothing, and then it takes more only while memory abounds, never stands in line for it, and goes to disk when
+  it does not (`Part`). Nobody's memory depends on somebody else's in line.
 * Uploads fill recycled blocks. A fresh 8 MiB buffer costs more in page faults than copying 8 MiB into memory that is
   already mapped, and anonymous mappings go back to the system at once when they are let go, as malloc's do not.
 """

@@ -15,7 +15,7 @@ from s3proxy.transfer.spool import Spool, SpoolFile
 logger = logging.getLogger(__name__)
 
 FOOTHOLD = 128 * 1024
-"""Bytes a part begins with. How fast they come tells whether its client is worth the rest of it at once."""
+"""Bytes a part begins with. How fast they come is a first guess at how fast its client is."""
 
 FOOTHOLD_PATIENCE = 1.0
 """Seconds it has for them while others wait: thousands of slow clients must not keep a fast one from beginning."""
@@ -84,11 +84,11 @@ class PartBody:
 class Part:
     """A part being filled, with a running checksum. Gathers at most `capacity` bytes.
 
-    It begins with a foothold. A client that fills it at a pace at which the whole part comes within `PATIENCE` seconds
-    is granted all the rest at once. A slower one is granted as much again as it has sent, while memory abounds, and
-    goes on in a file when it does not; so does one that has stopped sending, when the budget asks for it (`spool`).
-    `fast` says which kind of client it has; who has proved to be fast with one part need not do so with the next.
-    `release` must be called on every way out.
+    A client is `fast` when a whole part comes within `PATIENCE` seconds. Who has proved to be with one part is granted
+    the next one whole, and waits in line for it. Everybody else begins with a foothold, and is granted all the rest
+    when that came fast, or as much again as there is, but only while memory abounds: a slow client's first burst
+    looks like a fast client. When it does not abound the part goes on in a file; so does one whose client has stopped
+    sending, when the budget asks for it (`spool`). `release` must be called on every way out.
     """
 
     def __init__(
@@ -174,7 +174,6 @@ class Part:
                 file.close()
                 return
             self._file = file
-            self.fast = False
             self._drop_memory()
 
     def release(self) -> None:
@@ -197,9 +196,9 @@ class Part:
         """Be granted the next step, or go on in a file."""
         self._budget.unwatch(self)
         rest = self.capacity - self.granted
-        self.fast = self._is_fast()
-        step = rest if self.fast else min(rest, max(self.granted, FOOTHOLD))
-        if not await self._take(step, wait=self.fast or not self.granted):
+        whole = self._is_fast() and self.capacity <= self._budget.size // LARGEST_SHARE
+        step = rest if whole else min(rest, max(self.granted, FOOTHOLD))
+        if not await self._take(step, wait=not self.granted):
             await self.spool()
             if self._released or self._file is not None:
                 return
@@ -228,9 +227,7 @@ class Part:
 
     def _is_fast(self) -> bool:
         """Whether the client, as fast as so far, fills the part before `PATIENCE` runs out."""
-        if self.capacity > self._budget.size // LARGEST_SHARE:
-            return False
-        if not self.granted:
+        if not self.size:
             return self.fast
         seconds = asyncio.get_running_loop().time() - self._began - HICCUP
         return self.capacity * seconds <= self.size * PATIENCE
@@ -241,10 +238,7 @@ class Part:
             self._blocks.append(self._budget.block(min(block_size, self.capacity - self.size)))
         data = data[: min(block_size - start, self.granted - self.size)]
         self._blocks[-1][start : start + len(data)] = data
-        self.checksum.update(data)
-        self.size += len(data)
-        if self.full:  # From now on it waits for the store, not for its client.
-            self._budget.unwatch(self)
+        self._count(data)
         return len(data)
 
     async def _append_to_file(self, data: memoryview) -> int:
@@ -257,9 +251,15 @@ class Part:
                 if self._settled():
                     raise Withdrawn from None
                 raise
+        self._count(data)
+        return len(data)
+
+    def _count(self, data: memoryview) -> None:
         self.checksum.update(data)
         self.size += len(data)
-        return len(data)
+        if self.full:  # From now on it waits for the store, not for its client.
+            self.fast = self._is_fast()
+            self._budget.unwatch(self)
 
     def _filled(self) -> Sequence[memoryview]:
         body = PartBody(self.size, _stretches(self._blocks, self.size))

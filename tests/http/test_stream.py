@@ -10,7 +10,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tornado.iostream import StreamClosedError
 
-from s3proxy.handlers.stream import DIRECT_SIZE, FAST_SIZE, HEAD_SIZE, IDLE_BUFFERS, Buffers, ClientStream
+from s3proxy.handlers.stream import (
+    CROWD_SIZE,
+    DIRECT_SIZE,
+    FAST_BUFFERS,
+    FAST_SIZE,
+    HEAD_SIZE,
+    IDLE_BUFFERS,
+    Buffers,
+    ClientStream,
+)
 
 
 class Counted(Buffers):
@@ -21,9 +30,9 @@ class Counted(Buffers):
         self.taken: list[int] = []
         self.used = 0
 
-    def take(self, size: int) -> memoryview:
+    def take(self, *, fast: bool) -> memoryview:
         """See `Buffers.take`."""
-        buffer = super().take(size)
+        buffer = super().take(fast=fast)
         self.taken.append(len(buffer))
         self.used += 1
         return buffer
@@ -138,15 +147,44 @@ def test_a_fast_client_is_read_in_larger_pieces_and_a_slow_one_again_in_smaller(
     assert set(rest) == {DIRECT_SIZE}
 
 
-def test_buffers_are_used_again_and_only_so_many_are_kept() -> None:
+@pytest.mark.parametrize(("fast", "size"), [(False, DIRECT_SIZE), (True, FAST_SIZE)])
+def test_buffers_are_used_again_and_only_so_many_are_kept(fast: bool, size: int) -> None:
     buffers = Buffers()
-    first = buffers.take(FAST_SIZE)
+    first = buffers.take(fast=fast)
+    assert len(first) == size
     first[:3] = b"abc"
     buffers.recycle(first)
-    assert bytes(buffers.take(FAST_SIZE)[:3]) == b"abc"
-    for buffer in [buffers.take(DIRECT_SIZE) for _ in range(2 * IDLE_BUFFERS)]:
+    assert bytes(buffers.take(fast=fast)[:3]) == b"abc"
+    for buffer in [buffers.take(fast=fast) for _ in range(IDLE_BUFFERS[size] + 5)]:
         buffers.recycle(buffer)
-    assert sum(map(len, buffers._idle[DIRECT_SIZE])) == IDLE_BUFFERS * DIRECT_SIZE
+    assert len(buffers._idle[size]) == IDLE_BUFFERS[size]
+
+
+def test_only_so_many_clients_are_read_in_larger_pieces() -> None:
+    buffers = Buffers()
+    taken = [buffers.take(fast=True) for _ in range(FAST_BUFFERS + 3)]
+    assert [len(buffer) for buffer in taken] == [FAST_SIZE] * FAST_BUFFERS + [CROWD_SIZE] * 3
+    for buffer in taken[-4:]:
+        buffers.recycle(buffer)
+    assert [len(buffers.take(fast=True)) for _ in range(2)] == [FAST_SIZE, CROWD_SIZE]
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_chunk_takes_nobodys_place() -> None:
+    buffers = Buffers()
+
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * FAST_SIZE)
+        client.sendall(b"x" * (DIRECT_SIZE + 5))
+        await stream.read_bytes(FAST_SIZE, partial=True)
+        chunk = await stream.read_bytes(FAST_SIZE, partial=True)
+        assert buffers._fast == 1
+        stream.close()
+        assert bytes(chunk) == b"x" * 5
+        with pytest.raises(StreamClosedError):
+            await stream.read_bytes(FAST_SIZE, partial=True)
+        assert buffers._fast == 0
+
+    over_a_connection(test, buffers)
 
 
 def test_what_came_along_with_the_headers_comes_first() -> None:

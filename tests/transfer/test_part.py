@@ -176,10 +176,21 @@ class TestPace:
         part = Part(self.SIZE, rig.budget, rig.spool, rig.algorithm, fast=True)
         await part.append(memoryview(b"x"))
         assert part.granted == self.SIZE
-        seen = [part.fast]
-        await part.spool()
-        assert [*seen, part.fast] == [True, False]
         part.release()
+        rig.check_empty()
+
+    @pytest.mark.parametrize("abounds", [True, False])
+    @pytest.mark.parametrize(("seconds", "fast"), [(0.9 * PATIENCE, True), (2 * PATIENCE, False)])
+    async def test_a_whole_part_in_memory_or_on_disk_proves_what_its_client_is(
+        self, rig: Rig, abounds: bool, seconds: float, fast: bool
+    ) -> None:
+        taken = 0 if abounds else rig.budget.size // 2
+        await rig.budget.take(taken)
+        part = Part(self.SIZE, rig.budget, rig.spool, rig.algorithm, fast=not fast)
+        await trickle(part, pattern(self.SIZE), seconds)
+        assert part.fast is fast
+        part.release()
+        rig.budget.give(taken)
         rig.check_empty()
 
     async def test_fast_is_who_fills_it_before_patience_runs_out(self, rig: Rig) -> None:
@@ -213,20 +224,43 @@ class TestPace:
         rig.budget.give(rig.budget.size // 2)
         rig.check_empty()
 
-    async def test_one_whose_client_is_fast_stays_in_memory_when_it_is_scarce(self, rig: Rig) -> None:
+    async def test_one_whose_client_has_yet_to_prove_fast_goes_to_disk_when_memory_is_scarce(self, rig: Rig) -> None:
         await rig.budget.take(rig.budget.size // 2)
         part = rig.part(self.SIZE)
+        await fill(part, pattern(self.SIZE))
+        assert part.granted == 0
+        assert rig.spool.used == self.SIZE
+        assert contents(part.seal()) == pattern(self.SIZE)
+        part.release()
+        rig.budget.give(rig.budget.size // 2)
+        rig.check_empty()
+
+    async def test_one_whose_client_has_proved_to_be_fast_stays_in_memory_when_it_is_scarce(self, rig: Rig) -> None:
+        await rig.budget.take(rig.budget.size // 2)
+        part = Part(self.SIZE, rig.budget, rig.spool, rig.algorithm, fast=True)
         await fill(part, pattern(self.SIZE))
         assert part.granted == self.SIZE
         part.release()
         rig.budget.give(rig.budget.size // 2)
         rig.check_empty()
 
+    async def test_a_crowd_whose_first_bursts_are_large_keeps_nobody_from_memory_who_is_fast(self, rig: Rig) -> None:
+        crowd = [rig.part(self.SIZE) for _ in range(40)]
+        await asyncio.gather(*(fill(part, pattern(2 * FOOTHOLD), 2 * FOOTHOLD) for part in crowd))
+        began = virtual_loop().time()
+        proved = Part(self.SIZE, rig.budget, rig.spool, rig.algorithm, fast=True)
+        await fill(proved, pattern(self.SIZE))
+        assert proved.granted == self.SIZE
+        assert virtual_loop().time() - began < FOOTHOLD_PATIENCE
+        for part in [*crowd, proved]:
+            part.release()
+        rig.check_empty()
+
     async def test_many_fast_ones_are_filled_one_after_the_other_and_none_is_spooled(self, tmp_path: Path) -> None:
         rig = Rig(budget=16 * BLOCK_SIZE, spool=tmp_path)
 
         async def transfer(seed: int) -> None:
-            part = rig.part(4 * BLOCK_SIZE)
+            part = Part(4 * BLOCK_SIZE, rig.budget, rig.spool, rig.algorithm, fast=True)
             for start in range(0, 4 * BLOCK_SIZE, 100_000):
                 chunk = memoryview(pattern(4 * BLOCK_SIZE, seed))[start : start + 100_000]
                 assert await part.append(chunk) == len(chunk)

@@ -93,7 +93,9 @@ class Settings(BaseSettings):
     upload_multipart_chunk_size: int = Field(
         8, ge=5, le=5_120, description="Size of a part, in MB; grows where an object would need too many."
     )
-    upload_window: int = Field(8, ge=1, le=64, description="Parts of one upload that are on their way at once.")
+    upload_window: int = Field(
+        8, ge=1, le=64, description="Parts of one upload that are on their way at once, at most."
+    )
     max_object_size_mb: int = Field(
         51_200_000, ge=1, le=51_200_000, description="Largest object taken. The default is S3's own limit, 48.8 TiB."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -91,6 +91,15 @@ class RunningChecksum:
         if self._crc is None:
             return None
         return Checksum(self.algorithm, base64.b64encode(self.digest()).decode("ascii"))
+
+
+def multipart_etag(etags: Sequence[str]) -> str | None:
+    """The ETag S3 gives an object of parts with these: MD5 of their MD5s and their number; None if they are none."""
+    digests = [etag.strip('"') for etag in etags]
+    if not all(re.fullmatch(r"[0-9a-f]{32}", digest) for digest in digests):
+        return None
+    joined = b"".join(bytes.fromhex(digest) for digest in digests)
+    return f'"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(digests)}"'
 
 
 class _Running(Protocol):

@@ -12,14 +12,17 @@ the multipart upload is aborted outside the request.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from s3proxy.errors import BadRequest, S3ProxyError, StoreBroken, StoreError, UploadNotFound
-from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm, ClientDigests, RunningChecksum
+from s3proxy.protocol.checksums import (
+    Checksum,
+    ChecksumAlgorithm,
+    ClientDigests,
+    RunningChecksum,
+    multipart_etag,
+)
 from s3proxy.protocol.keys import ObjectPath
 from s3proxy.protocol.parts import PartPolicy, too_large
 from s3proxy.store.contract import (
@@ -35,6 +38,7 @@ from s3proxy.transfer.cleanup import Cleanup
 from s3proxy.transfer.journal import Entry, Journal
 from s3proxy.transfer.part import Part, PartBody, Withdrawn
 from s3proxy.transfer.spool import Spool
+from s3proxy.transfer.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +142,7 @@ class ObjectWriter:
         self._fast = False
         self._creating: asyncio.Task[MultipartUpload] | None = None
         self._entry: Entry | None = None
-        self._sending: dict[asyncio.Task[None], PartBody] = {}
+        self._window = Window(uploads.window, uploads.window_size)
         self._parts: list[CompletedPart] = []
         self._failure: StoreError | None = None
 
@@ -239,8 +243,7 @@ class ObjectWriter:
         """
         if self.state is State.OPEN:
             self.state = State.ABORTED
-            for body in self._sending.values():
-                body.withdraw()
+            self._window.withdraw()
             self._uploads.cleanup.start(self._undo())
 
     def _check(self) -> None:
@@ -252,8 +255,8 @@ class ObjectWriter:
     async def _send(self, part: Part) -> None:
         """Seal `part` and put it on its way, waiting for a place in the window. It stays `_part` until then."""
         await self.create()
-        while self.state is not State.ABORTED and not self._has_room(part.size):
-            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+        while self.state is not State.ABORTED and not self._window.has_room(part.size):
+            await self._window.change()
         if self.state is State.ABORTED:
             raise Withdrawn
         if self._failure is not None:
@@ -262,16 +265,7 @@ class ObjectWriter:
         self._fast = part.fast
         body = part.seal()
         self._checksum.extend(part.checksum)
-        task = asyncio.create_task(self._put_part(self._number, part, body))
-        self._sending[task] = body
-        task.add_done_callback(self._sending.pop)
-
-    def _has_room(self, size: int) -> bool:
-        """Whether the window takes a part of `size` bytes more."""
-        on_the_way = sum(map(len, self._sending.values()))
-        return not self._sending or (
-            len(self._sending) < self._uploads.window and on_the_way + size <= self._uploads.window_size
-        )
+        self._window.send(self._put_part(self._number, part, body), body)
 
     async def _put_part(self, number: int, part: Part, body: PartBody) -> None:
         try:
@@ -300,8 +294,7 @@ class ObjectWriter:
         upload = await self.create()
         if self._part is not None:
             await self._send(self._part)
-        if self._sending:
-            await asyncio.wait(self._sending)
+        await self._window.empty()
         if self._failure is not None:
             raise self._failure
         parts = sorted(self._parts, key=lambda part: part.number)
@@ -313,7 +306,7 @@ class ObjectWriter:
                 upload, parts, size=self.size, checksum=checksum, conditions=self.destination.conditions
             )
         except StoreError as fault:
-            stored = await self._settle(fault, checksum, etag=multipart_etag(parts))
+            stored = await self._settle(fault, checksum, etag=multipart_etag([part.etag for part in parts]))
         return self._receipt(stored, checksum)
 
     def _receipt(self, stored: StoredObject, checksum: Checksum | None) -> Receipt:
@@ -341,8 +334,7 @@ class ObjectWriter:
         return StoredObject(etag=info.etag, checksum=info.checksum)
 
     async def _undo(self) -> None:
-        if self._sending:
-            await asyncio.wait(self._sending)
+        await self._window.empty()
         self._release_part()
         if self._creating is None:
             return
@@ -358,12 +350,3 @@ class ObjectWriter:
         if self._part is not None:
             self._part.release()
             self._part = None
-
-
-def multipart_etag(parts: Sequence[CompletedPart]) -> str | None:
-    """The ETag S3 gives an object of these parts: MD5 of the parts' MD5s and their number; None if they are no MD5s."""
-    digests = [part.etag.strip('"') for part in parts]
-    if not all(re.fullmatch(r"[0-9a-f]{32}", digest) for digest in digests):
-        return None
-    joined = b"".join(bytes.fromhex(digest) for digest in digests)
-    return f'"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"'

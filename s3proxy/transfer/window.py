@@ -12,7 +12,7 @@ from s3proxy.transfer.part import PartBody
 NEAR = 3
 """Parts on their way to a store that takes them at `PLENTY`: one more than keep it and the processor busy."""
 
-PLENTY = 256 * 1024 * 1024
+PLENTY = 128 * 1024 * 1024
 """Bytes a second, of one part, from which on it is not the connections that more is wanted of."""
 
 REMEMBERED = 8

@@ -105,7 +105,10 @@ class Settings(BaseSettings):
     form_max_fields: Count = Field(1_000, description="Fields and files in one form.")
 
     download_chunk_size: int = Field(
-        2, ge=1, le=64, description="Bytes read from the store at a time, in MB; what one download holds."
+        2,
+        ge=1,
+        le=64,
+        description="Bytes read from the store at a time, in MB; a download over one connection holds one.",
     )
     download_range_size_mb: int = Field(
         8, ge=1, le=1_024, description="Size of the ranges fetched side by side when one connection is not enough."

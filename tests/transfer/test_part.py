@@ -224,22 +224,15 @@ class TestPace:
         rig.budget.give(rig.budget.size // 2)
         rig.check_empty()
 
-    async def test_one_whose_client_has_yet_to_prove_fast_goes_to_disk_when_memory_is_scarce(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("proved", [True, False])
+    async def test_one_whose_client_is_fast_stays_in_memory_when_it_is_scarce_if_that_was_proved(
+        self, rig: Rig, proved: bool
+    ) -> None:
         await rig.budget.take(rig.budget.size // 2)
-        part = rig.part(self.SIZE)
+        part = Part(self.SIZE, rig.budget, rig.spool, rig.algorithm, fast=proved)
         await fill(part, pattern(self.SIZE))
-        assert part.granted == 0
-        assert rig.spool.used == self.SIZE
+        assert (part.granted, rig.spool.used) == ((self.SIZE, 0) if proved else (0, self.SIZE))
         assert contents(part.seal()) == pattern(self.SIZE)
-        part.release()
-        rig.budget.give(rig.budget.size // 2)
-        rig.check_empty()
-
-    async def test_one_whose_client_has_proved_to_be_fast_stays_in_memory_when_it_is_scarce(self, rig: Rig) -> None:
-        await rig.budget.take(rig.budget.size // 2)
-        part = Part(self.SIZE, rig.budget, rig.spool, rig.algorithm, fast=True)
-        await fill(part, pattern(self.SIZE))
-        assert part.granted == self.SIZE
         part.release()
         rig.budget.give(rig.budget.size // 2)
         rig.check_empty()

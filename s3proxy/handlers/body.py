@@ -23,6 +23,7 @@ from s3proxy.errors import (
     Unauthorized,
 )
 from s3proxy.handlers.base import Handler, logger
+from s3proxy.handlers.stream import ClientStream, Room
 from s3proxy.handlers.visit import Visit
 from s3proxy.protocol.pace import Pace
 from s3proxy.transfer.part import Withdrawn
@@ -148,6 +149,12 @@ class BodyHandler(Handler):
 
     async def receive(self, chunk: bytes) -> None:
         """Take a chunk of the body."""
+
+    def receive_into(self, room: Room) -> None:
+        """Have the body's bytes received where `room` says, so that `receive` finds them there already."""
+        stream = getattr(self.request.connection, "stream", None)
+        if isinstance(stream, ClientStream):
+            stream.room = room
 
     async def _take(self, chunk: bytes) -> None:
         if self.visit is not None:

@@ -19,7 +19,8 @@ from s3proxy.protocol.checksums import ClientDigests
 from s3proxy.protocol.conditions import Conditions, Verdict
 from s3proxy.protocol.keys import ObjectPath, check_key, is_bucket_name, split_path
 from s3proxy.store.contract import WriteConditions
-from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt
+from s3proxy.transfer.destination import Destination, Receipt
+from s3proxy.transfer.writer import ObjectWriter
 
 
 @stream_request_body
@@ -39,6 +40,7 @@ class ObjectHandler(DownloadHandler, ShareHandler):
             case "PUT":
                 self.guest.permit(Action.WRITE, self.path)
                 self._writer = await self.guest.open(await self._destination())
+                self.receive_into(self._writer.room)
                 if self.closed:
                     self._writer.abort()
             case "DELETE":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from tornado.iostream import IOStream
 
 from s3proxy.transfer.budget import map_block
+
+Room = Callable[[], memoryview | None]
+"""Asked when bytes of a body are there: where to receive them, if not into a buffer of the connection's own."""
 
 HEAD_SIZE = 16 * 1024
 """Bytes that Tornado itself reads at a time: headers, what came along with them, and bodies smaller than this."""
@@ -17,6 +20,9 @@ DIRECT_SIZE = 128 * 1024
 
 FAST_SIZE = 1024 * 1024
 """Bytes read at a time from one that has just sent as much as could be read: a chunk costs the same, large or small."""
+
+LEAST_ROOM = 64 * 1024
+"""Bytes of room from which on a chunk is received there: a copy costs less than one more chunk."""
 
 FAST_BUFFERS = 16
 """How many connections read so much at a time; the others of a crowd read less, because it is beside the budget."""
@@ -74,6 +80,7 @@ class ClientStream(IOStream):
         self._buffer: memoryview | None = None
         self._chunk: memoryview | None = None
         self._first = bytearray(1)
+        self.room: Room | None = None
         self._wanted = 0
         self._fast = False
 
@@ -88,6 +95,7 @@ class ClientStream(IOStream):
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """See `IOStream.read_until_regex`. Called for a request's headers, so the last one's body is over."""
+        self.room = None
         self._let_go()
         return super().read_until_regex(regex, max_bytes)
 
@@ -95,18 +103,16 @@ class ClientStream(IOStream):
         """Called by Tornado when there may be something to read, with room for the one byte it was asked for."""
         if not self._wanted:
             return super().read_from_fd(buf)
-        buffer = self._buffers.take(fast=self._fast)
-        size = None
-        try:
-            size = super().read_from_fd(buffer[: self._wanted])
-        finally:
-            if not size:  # Nothing yet, or the end, or a fault: Tornado's to deal with.
-                self._buffers.recycle(buffer)
-        self._fast = size is not None and size >= DIRECT_SIZE
-        if not size:
-            return size
-        buf[0] = buffer[0]
-        self._buffer, self._chunk = buffer, buffer[:size]
+        room = self.room() if self.room is not None else None
+        if room is not None and len(room) >= min(self._wanted, LEAST_ROOM):
+            received = super().read_from_fd(room[: self._wanted])
+        else:
+            room, received = self._receive()
+        self._fast = received is not None and received >= DIRECT_SIZE
+        if not received:
+            return received
+        buf[0] = room[0]
+        self._chunk = room[:received]
         self._wanted = 0
         return 1
 
@@ -125,6 +131,18 @@ class ClientStream(IOStream):
             self._wanted = 0
         assert self._chunk is not None
         return self._chunk  # type: ignore[return-value]
+
+    def _receive(self) -> tuple[memoryview, int | None]:
+        """Receive into a buffer; returns it, and what `read_from_fd` does."""
+        buffer, received = self._buffers.take(fast=self._fast), None
+        try:
+            received = super().read_from_fd(buffer[: self._wanted])
+        finally:
+            if received:
+                self._buffer = buffer
+            else:  # Nothing yet, or the end, or a fault: Tornado's to deal with.
+                self._buffers.recycle(buffer)
+        return buffer, received
 
     def _let_go(self) -> None:
         if self._chunk is not None:

@@ -19,8 +19,9 @@ from s3proxy.errors import (
 from s3proxy.protocol.keys import ObjectPath
 from s3proxy.service import Service
 from s3proxy.store.contract import WriteConditions
+from s3proxy.transfer.destination import Destination, Receipt
 from s3proxy.transfer.part import Part
-from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt, State
+from s3proxy.transfer.writer import ObjectWriter, State
 
 logger = logging.getLogger("s3proxy.access")
 

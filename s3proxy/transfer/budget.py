@@ -25,11 +25,11 @@ from typing import Protocol
 
 from s3proxy.errors import Busy
 
-BLOCK_SIZE = 256 * 1024
-"""Bytes of one block, as much as a system call carries well."""
+BLOCK_SIZE = 1024 * 1024
+"""Bytes of one block: what is received or sent at once, since each time costs the same, large or small."""
 
 SMALL_BLOCK_SIZE = 64 * 1024
-"""Bytes of the first blocks of a part, which a thousand slow clients can have; below it malloc does as well."""
+"""Bytes of a block where less than `BLOCK_SIZE` was granted; below it malloc does as well."""
 
 IDLE_SHARE = 3
 """The part of the budget that idle blocks may be, as a divisor: enough for what comes and goes, no more."""

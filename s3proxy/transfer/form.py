@@ -12,8 +12,9 @@ from s3proxy.protocol.forms import FieldValue, FileData, FileEnd, FileStart, For
 from s3proxy.protocol.keys import ObjectPath, check_key, is_bucket_name, safe_file_name
 from s3proxy.protocol.media import guess_type
 from s3proxy.store.contract import ObjectAttributes
+from s3proxy.transfer.destination import Destination, Receipt
 from s3proxy.transfer.part import Part, Withdrawn
-from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt
+from s3proxy.transfer.writer import ObjectWriter
 
 BUCKET, OBJECT = "bucket_name", "object_name"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from s3proxy.errors import Busy, S3ProxyError
 from s3proxy.protocol.checksums import ChecksumAlgorithm, RunningChecksum
@@ -25,6 +27,9 @@ HICCUP = 0.5
 
 SPOOL_PATIENCE = 30.0
 """Seconds a part stands in line for memory before it does without; well before it would be told `Busy`."""
+
+FILE_STRETCH_SIZE = 256 * 1024
+"""Bytes read at a time of a part that is in a file, by each thread that sends one: they are beside the budget."""
 
 LARGEST_SHARE = 4
 """A part larger than the budget divided by this is never granted at once."""
@@ -101,7 +106,8 @@ class Part:
         self.checksum = RunningChecksum(algorithm)
         self._budget = budget
         self._spool = spool
-        self._blocks: list[memoryview] = []
+        self._blocks: list[tuple[int, memoryview]] = []  # Each with the offset of its first byte.
+        self._room: memoryview | None = None
         self._file: SpoolFile | None = None
         self._disk = asyncio.Lock()
         self._sealed: PartBody | None = None
@@ -114,10 +120,26 @@ class Part:
         """Whether no more bytes fit."""
         return self.size == self.capacity
 
+    async def prepare(self) -> None:
+        """Be granted memory for a client that has proved fast, before its bytes are read. Raises what `append` does."""
+        if self.fast and not self.granted and self._file is None:
+            await self._grow()
+
+    def room(self) -> memoryview | None:
+        """Where the next bytes may be received, so that `append` need not copy them; None where there is no such place.
+
+        It is the caller's until the next `append`, whatever becomes of the part.
+        """
+        if self._settled() or self._file is not None or self._disk.locked() or self.size == self.granted:
+            return None
+        self._room = self._free()
+        return self._room
+
     async def append(self, data: memoryview) -> int:
         """Take what fits from the front of `data`; returns how many bytes that were.
 
-        Waits for memory or disk. Raises `Busy` when neither is to be had, `Withdrawn` after `release`.
+        What was received at the front of `room` stays where it is. Waits for memory or disk. Raises `Busy` when neither
+        is to be had, `Withdrawn` after `release`.
         """
         data = data[: self.capacity - self.size]
         taken = len(data)
@@ -130,11 +152,12 @@ class Part:
                 await self._grow()
             else:
                 data = data[self._fill(data) :]
+        self._room = None
         return taken
 
     def resize(self, capacity: int) -> bool:
-        """Gather at most `capacity` bytes from now on; false, and nothing changed, where that is not possible."""
-        if self.size > capacity or (capacity > self.capacity and self.capacity % BLOCK_SIZE):
+        """Gather at most `capacity` bytes from now on; false, and nothing changed, when there are more already."""
+        if self.size > capacity:
             return False
         self.capacity = capacity
         return True
@@ -144,9 +167,9 @@ class Part:
         self._budget.unwatch(self)
         file = self._file
         if file is not None:
-            self._sealed = PartBody(self.size, lambda offset: file.read(BLOCK_SIZE, offset))
+            self._sealed = PartBody(self.size, lambda offset: file.read(FILE_STRETCH_SIZE, offset))
         else:
-            used = sum(map(len, self._blocks))
+            used = sum(len(block) for _, block in self._blocks)
             self._budget.give(self.granted - used)
             self.granted = used
             self._sealed = PartBody(self.size, _stretches(self._blocks, self.size))
@@ -232,12 +255,22 @@ class Part:
         seconds = asyncio.get_running_loop().time() - self._began - HICCUP
         return self.capacity * seconds <= self.size * PATIENCE
 
+    def _free(self) -> memoryview:
+        """Where the next bytes go, as far as the block reaches and memory was granted."""
+        left = self.granted - self.size
+        start, block = self._blocks[-1] if self._blocks else (0, memoryview(b""))
+        if self.size == start + len(block):
+            size = BLOCK_SIZE if left >= BLOCK_SIZE else min(left, SMALL_BLOCK_SIZE)
+            start, block = self.size, self._budget.block(size)
+            self._blocks.append((start, block))
+        filled = self.size - start
+        return block[filled : filled + left]
+
     def _fill(self, data: memoryview) -> int:
-        _, start, block_size = _block_at(self.size)
-        if start == 0:
-            self._blocks.append(self._budget.block(min(block_size, self.capacity - self.size)))
-        data = data[: min(block_size - start, self.granted - self.size)]
-        self._blocks[-1][start : start + len(data)] = data
+        free = self._free()
+        data = data[: len(free)]
+        if data.obj is not free.obj:  # Else it was received there.
+            free[: len(data)] = data
         self._count(data)
         return len(data)
 
@@ -266,26 +299,20 @@ class Part:
         return [memoryview(piece) for piece in iter(body.read, b"")]
 
     def _drop_memory(self) -> None:
-        for block in self._blocks:
-            self._budget.recycle(block)
+        for _, block in self._blocks:
+            # What may still be received into is lost, not recycled.
+            if self._room is None or block.obj is not self._room.obj:
+                self._budget.recycle(block)
         self._blocks = []
         granted, self.granted = self.granted, 0
         self._budget.give(granted)
 
 
-def _block_at(offset: int) -> tuple[int, int, int]:
-    """Which block byte `offset` is in, where in it, and the block's size: the first `BLOCK_SIZE` is in small ones."""
-    if offset < BLOCK_SIZE:
-        return *divmod(offset, SMALL_BLOCK_SIZE), SMALL_BLOCK_SIZE
-    index, start = divmod(offset, BLOCK_SIZE)
-    return index - 1 + BLOCK_SIZE // SMALL_BLOCK_SIZE, start, BLOCK_SIZE
-
-
-def _stretches(blocks: Sequence[memoryview], size: int) -> Callable[[int], memoryview]:
+def _stretches(blocks: Sequence[tuple[int, memoryview]], size: int) -> Callable[[int], memoryview]:
     """From an offset to the bytes from there to the end of its block, or of the part."""
 
     def stretch(offset: int) -> memoryview:
-        index, start, block_size = _block_at(offset)
-        return blocks[index][start : min(block_size, size - offset + start)]
+        start, block = blocks[bisect_right(blocks, offset, key=itemgetter(0)) - 1]
+        return block[offset - start : size - start]
 
     return stretch

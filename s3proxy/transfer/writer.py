@@ -12,58 +12,24 @@ the multipart upload is aborted outside the request.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from s3proxy.errors import BadRequest, S3ProxyError, StoreBroken, StoreError, UploadNotFound
-from s3proxy.protocol.checksums import (
-    Checksum,
-    ChecksumAlgorithm,
-    ClientDigests,
-    RunningChecksum,
-    multipart_etag,
-)
-from s3proxy.protocol.keys import ObjectPath
+from s3proxy.protocol.checksums import Checksum, ChecksumAlgorithm, RunningChecksum, multipart_etag
 from s3proxy.protocol.parts import PartPolicy, too_large
 from s3proxy.store.contract import (
     CompletedPart,
     MultipartUpload,
-    ObjectAttributes,
     ObjectStore,
     StoredObject,
-    WriteConditions,
 )
 from s3proxy.transfer.budget import MemoryBudget
 from s3proxy.transfer.cleanup import Cleanup
+from s3proxy.transfer.destination import Destination, Receipt
 from s3proxy.transfer.journal import Entry, Journal
 from s3proxy.transfer.part import Part, PartBody, Withdrawn
 from s3proxy.transfer.spool import Spool
 from s3proxy.transfer.window import Window
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
-    """Where an upload goes and what is to be true of it.
-
-    `size` is the declared length in bytes, if any; `limit` the most it may have, where that is less than for others.
-    """
-
-    path: ObjectPath
-    attributes: ObjectAttributes
-    size: int | None = None
-    conditions: WriteConditions = WriteConditions()
-    digests: ClientDigests
-    limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """A committed upload: `size` in bytes, the store's ETag, the checksum of the whole object."""
-
-    path: ObjectPath
-    size: int
-    etag: str
-    checksum: Checksum | None
 
 
 class State(Enum):
@@ -180,16 +146,15 @@ class ObjectWriter:
         if self.destination.digests:
             self.destination.digests.update(view)
         while view:
-            self._check()
-            if self._part is None:
-                self._part = self._uploads.part(self.plan.size_of(self._number + 1), fast=self._fast)
-                self._number += 1
-            if self._part.full:
-                await self._send(self._part)
-            else:
-                taken = await self._part.append(view)
-                self.size += taken
-                view = view[taken:]
+            taken = await (await self._open_part()).append(view)
+            self.size += taken
+            view = view[taken:]
+        if self.destination.size is not None and self.size < self.destination.size:
+            await (await self._open_part()).prepare()
+
+    def room(self) -> memoryview | None:
+        """Where the next bytes may be received, so that `write` need not copy them; see `Part.room`."""
+        return self._part.room() if self._part is not None and self.state is State.OPEN else None
 
     def adopt(self, part: Part) -> bool:
         """Begin with the bytes gathered in `part`, which is ours from now on; false when it cannot be the first part.
@@ -251,6 +216,16 @@ class ObjectWriter:
             raise Withdrawn
         if self._failure is not None:
             raise self._failure
+
+    async def _open_part(self) -> Part:
+        """The part that the next bytes go to, which is not full."""
+        self._check()
+        if self._part is not None and self._part.full:
+            await self._send(self._part)
+        if self._part is None:
+            self._part = self._uploads.part(self.plan.size_of(self._number + 1), fast=self._fast)
+            self._number += 1
+        return self._part
 
     async def _send(self, part: Part) -> None:
         """Seal `part` and put it on its way, waiting for a place in the window. It stays `_part` until then."""

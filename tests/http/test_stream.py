@@ -17,6 +17,7 @@ from s3proxy.handlers.stream import (
     FAST_SIZE,
     HEAD_SIZE,
     IDLE_BUFFERS,
+    LEAST_ROOM,
     Buffers,
     ClientStream,
 )
@@ -185,6 +186,41 @@ def test_a_client_that_leaves_in_the_middle_of_a_chunk_takes_nobodys_place() -> 
         assert buffers._fast == 0
 
     over_a_connection(test, buffers)
+
+
+def test_a_body_is_received_where_there_is_room_and_else_into_a_buffer() -> None:
+    buffers, place = Counted(), memoryview(bytearray(FAST_SIZE))
+    rooms = [place, None, place[: LEAST_ROOM - 1], place[:LEAST_ROOM]]
+
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        for room in rooms:
+            stream.room = lambda room=room: room
+            client.sendall(b"x" * LEAST_ROOM)
+            chunk = memoryview(await stream.read_bytes(FAST_SIZE, partial=True))
+            assert bytes(chunk) == b"x" * LEAST_ROOM
+            assert (chunk.obj is place.obj) == (room is not None and len(room) >= LEAST_ROOM)
+        client.sendall(b"y" * HEAD_SIZE)
+        stream.room = lambda: place[:HEAD_SIZE]
+        chunk = memoryview(await stream.read_bytes(HEAD_SIZE, partial=True))
+        assert bytes(place[:HEAD_SIZE]) == b"y" * HEAD_SIZE
+        assert chunk.obj is place.obj
+
+    over_a_connection(test, buffers)
+    assert len(buffers.taken) == 2
+
+
+def test_the_next_request_has_no_room_but_its_own() -> None:
+    def room() -> memoryview:
+        raise AssertionError
+
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        stream.room = room
+        client.sendall(b"PUT\r\n\r\n")
+        await stream.read_until_regex(b"\r\n\r\n")
+        client.sendall(b"x" * HEAD_SIZE)
+        assert bytes(await stream.read_bytes(HEAD_SIZE, partial=True)) == b"x" * HEAD_SIZE
+
+    over_a_connection(test)
 
 
 def test_what_came_along_with_the_headers_comes_first() -> None:

@@ -10,10 +10,11 @@ from s3proxy.protocol.parts import PartPolicy
 from s3proxy.store.contract import ObjectAttributes, WriteConditions
 from s3proxy.transfer.budget import MemoryBudget
 from s3proxy.transfer.cleanup import Cleanup
+from s3proxy.transfer.destination import Destination
 from s3proxy.transfer.part import Part
 from s3proxy.transfer.reader import Downloads
 from s3proxy.transfer.spool import Spool
-from s3proxy.transfer.writer import Destination, Uploads
+from s3proxy.transfer.writer import Uploads
 from tests.fakes import FaultyStore, MemoryStore
 from tests.loop import LONG
 

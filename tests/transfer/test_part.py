@@ -154,7 +154,7 @@ async def trickle(part: Part, data: bytes, seconds: float) -> None:
 class TestPace:
     """What a part is granted goes by how fast its client is."""
 
-    SIZE = 8 * BLOCK_SIZE
+    SIZE = 16 * FOOTHOLD
     SLOW = 10 * PATIENCE
 
     async def test_it_begins_with_a_foothold(self, rig: Rig) -> None:
@@ -411,6 +411,114 @@ class TestBody:
         part.release()
         with pytest.raises(Withdrawn):
             body.read()
+
+
+class TestRoom:
+    """Bytes that are received where they are to stay."""
+
+    async def receive(self, part: Part, data: bytes) -> int:
+        """What a connection does with the room that there is, and its handler after it; returns how many bytes."""
+        room = part.room()
+        size = min(len(data), BLOCK_SIZE if room is None else len(room))
+        if room is None:
+            return await part.append(memoryview(data)[:size])
+        room[:size] = data[:size]
+        return await part.append(room[:size])
+
+    @given(
+        steps=st.lists(st.tuples(st.booleans(), st.integers(1, 2 * BLOCK_SIZE)), min_size=1, max_size=12),
+        fast=st.booleans(),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_the_bytes_come_back_whether_they_were_received_there_or_copied(
+        self, steps: list[tuple[bool, int]], fast: bool
+    ) -> None:
+        data = pattern(3 * BLOCK_SIZE + 77)
+
+        async def test() -> None:
+            rig = Rig()
+            part = Part(len(data), rig.budget, rig.spool, rig.algorithm, fast=fast)
+            for in_place, size in steps:
+                end = min(part.size + size, len(data))
+                while part.size < end:
+                    if in_place:
+                        await self.receive(part, data[part.size : end])
+                    else:
+                        await part.append(memoryview(data)[part.size : end])
+            size = part.size
+            assert contents(part.seal()) == data[:size]
+            assert part.checksum.checksum == checksum_of(data[:size])
+            part.release()
+            rig.check_empty()
+
+        run(test())
+
+    async def test_it_is_no_more_than_was_granted_and_fits(self, rig: Rig) -> None:
+        part = rig.part(FOOTHOLD + 1_000)
+        assert part.room() is None
+        await part.append(memoryview(b"x"))
+        while part.size < FOOTHOLD:
+            room = part.room()
+            assert room is not None
+            assert 0 < len(room) <= part.granted - part.size
+            await part.append(room)
+        assert part.room() is None
+        part.release()
+        rig.check_empty()
+
+    async def test_a_client_that_has_proved_fast_has_it_before_its_bytes_come_and_no_other(self, rig: Rig) -> None:
+        for fast, granted in ((True, BLOCK_SIZE), (False, 0)):
+            part = Part(BLOCK_SIZE, rig.budget, rig.spool, rig.algorithm, fast=fast)
+            await part.prepare()
+            await part.prepare()
+            assert part.granted == granted
+            assert (part.room() is not None) == fast
+            part.release()
+        rig.check_empty()
+
+    async def test_what_was_received_is_right_when_the_part_moved_to_a_file_meanwhile(self, rig: Rig) -> None:
+        data = pattern(3 * BLOCK_SIZE)
+        part = Part(len(data), rig.budget, rig.spool, rig.algorithm, fast=True)
+        await fill(part, data[: BLOCK_SIZE // 2])
+        room = part.room()
+        assert room is not None
+        room[:1_000] = data[part.size : part.size + 1_000]
+        await part.spool()
+        assert part.room() is None
+        # Were it recycled, another part would be writing there now.
+        other = Part(len(data), rig.budget, rig.spool, rig.algorithm, fast=True)
+        await fill(other, pattern(len(data), seed=1))
+        await part.append(room[:1_000])
+        await fill(part, data[part.size :])
+        assert contents(part.seal()) == data
+        assert contents(other.seal()) == pattern(len(data), seed=1)
+        part.release()
+        other.release()
+        rig.check_empty()
+
+    async def test_it_is_nobody_elses_after_the_part_was_released(self, rig: Rig) -> None:
+        part = Part(BLOCK_SIZE, rig.budget, rig.spool, rig.algorithm, fast=True)
+        await part.append(memoryview(b"x"))
+        room = part.room()
+        assert room is not None
+        part.release()
+        assert part.room() is None
+        other = rig.part(BLOCK_SIZE)
+        await fill(other, pattern(BLOCK_SIZE))
+        room[:] = bytes(len(room))
+        assert contents(other.seal()) == pattern(BLOCK_SIZE)
+        with pytest.raises(Withdrawn):
+            await part.append(room)
+        other.release()
+        rig.check_empty()
+
+    async def test_there_is_none_in_a_sealed_part(self, rig: Rig) -> None:
+        part = rig.part(BLOCK_SIZE)
+        await part.append(memoryview(b"x"))
+        part.seal()
+        assert part.room() is None
+        part.release()
+        rig.check_empty()
 
 
 class TestSpooling:

@@ -28,12 +28,13 @@ from s3proxy.errors import (
 )
 from s3proxy.protocol.checksums import ChecksumAlgorithm, ClientDigests, multipart_etag
 from s3proxy.protocol.keys import ObjectPath
-from s3proxy.protocol.parts import PartPolicy
+from s3proxy.protocol.parts import ROUND, PartPolicy
 from s3proxy.store.contract import MultipartUpload, ObjectAttributes, StoredObject, WriteConditions
 from s3proxy.transfer import spool
 from s3proxy.transfer.budget import BLOCK_SIZE, GRANT_TIMEOUT, PATIENCE
+from s3proxy.transfer.destination import Destination, Receipt
 from s3proxy.transfer.part import Withdrawn
-from s3proxy.transfer.writer import Destination, ObjectWriter, Receipt, State
+from s3proxy.transfer.writer import ObjectWriter, State
 from tests.bodies import checksum_of, crc32_of, pattern
 from tests.fakes import Gate, MemoryStore, Operation
 from tests.loop import settle, steps, virtual_loop
@@ -107,8 +108,8 @@ class TestPlans:
             (5_000, (1_000, 1_000, 1_000, 1_000, 1_000)),
             # Over five parts of 1,000 they all grow, to multiples of 256 KiB where the store takes parts that large.
             (5_001, (5_001,)),
-            (5 * BLOCK_SIZE, (BLOCK_SIZE,) * 5),
-            (5 * BLOCK_SIZE + 1, (2 * BLOCK_SIZE, 2 * BLOCK_SIZE, BLOCK_SIZE + 1)),
+            (5 * ROUND, (ROUND,) * 5),
+            (5 * ROUND + 1, (2 * ROUND, 2 * ROUND, ROUND + 1)),
             (4_999_999, (1_000_000, 1_000_000, 1_000_000, 1_000_000, 999_999)),
             (5_000_000, (1_000_000,) * 5),
         ],
@@ -218,6 +219,64 @@ class TestPlans:
         await task
 
 
+class TestRoom:
+    """Where a connection may receive what is written next."""
+
+    PART = 2 * BLOCK_SIZE
+
+    def rig(self) -> Rig:
+        return Rig(budget=16 * BLOCK_SIZE, policy=PartPolicy(part_size=self.PART, put_limit=self.PART))
+
+    @pytest.mark.parametrize("declared", [True, False])
+    async def test_an_object_may_be_received_there(self, declared: bool) -> None:
+        rig, data = self.rig(), pattern(7 * BLOCK_SIZE + 5)
+        writer = await rig.uploads.open(destination(len(data) if declared else None))
+        copied = 0
+        while writer.size < len(data):
+            room = writer.room()
+            rest = data[writer.size :][: BLOCK_SIZE // 3 if room is None else len(room)]
+            if room is None:
+                copied += len(rest)
+                await writer.write(rest)
+            else:
+                room[: len(rest)] = rest
+                await writer.write(room[: len(rest)])
+        receipt = await writer.commit()
+        assert receipt.checksum == checksum_of(data)
+        await whole_object(rig, data)
+        # With a declared length a part has its memory before its bytes come.
+        assert copied <= BLOCK_SIZE // 3 * (1 if declared else 4)
+
+    async def test_memory_is_granted_for_no_more_than_is_to_come(self) -> None:
+        rig = self.rig()
+        writer = await rig.uploads.open(destination(2 * self.PART))
+        await writer.write(pattern(self.PART))
+        assert rig.budget.granted >= self.PART
+        gate = rig.store.hang("complete_upload")
+        await writer.write(pattern(self.PART))
+        task = asyncio.create_task(writer.commit())
+        await gate.reached.wait()
+        assert rig.budget.granted == 0
+        gate.open()
+        await task
+        await whole_object(rig, pattern(self.PART) * 2)
+        assert rig.memory.objects[PATH].part_sizes == (self.PART, self.PART)
+
+    @pytest.mark.parametrize("end", ["abort", "commit"])
+    async def test_there_is_none_when_it_is_over(self, end: str) -> None:
+        rig = self.rig()
+        writer = await rig.uploads.open(destination())
+        assert writer.room() is None
+        await writer.write(pattern(1_000))
+        assert writer.room() is not None
+        if end == "commit":
+            await writer.commit()
+        else:
+            writer.abort()
+        assert writer.room() is None
+        await rig.check_clean()
+
+
 class TestAdopt:
     """A part gathered before the upload began: here 2,500 bytes at most are in the first."""
 
@@ -245,10 +304,7 @@ class TestAdopt:
         part = rig.part(capacity)
         await part.append(memoryview(data)[:held])
         writer = await rig.uploads.open(destination())
-        assert writer.adopt(part) == (capacity % BLOCK_SIZE == 0)
-        if capacity % BLOCK_SIZE:
-            part.release()
-            await writer.write(data[:held])
+        assert writer.adopt(part)
         await writer.write(data[held:])
         await writer.commit()
         await whole_object(rig, data)

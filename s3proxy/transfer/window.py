@@ -9,8 +9,8 @@ from typing import Any
 
 from s3proxy.transfer.part import PartBody
 
-NEAR = 3
-"""Parts on their way to a store that takes them at `PLENTY`: one more than keep it and the processor busy."""
+NEAR_SIZE = 24 * 1024 * 1024
+"""Bytes on their way to a store that takes them at `PLENTY`: three parts of the usual size, one of a large one."""
 
 PLENTY = 128 * 1024 * 1024
 """Bytes a second, of one part, from which on it is not the connections that more is wanted of."""
@@ -22,7 +22,8 @@ REMEMBERED = 8
 class Window:
     """The parts of one upload that are on their way, at most `widest` of them and, unless it is one, `size` bytes.
 
-    It begins narrow, and is as wide as it may be while no part of the last `REMEMBERED` was fast.
+    It begins narrow, with no more than `NEAR_SIZE` bytes, and is as wide as it may be while no part of the last
+    `REMEMBERED` was fast.
     """
 
     def __init__(self, widest: int, size: int) -> None:
@@ -33,9 +34,9 @@ class Window:
 
     def has_room(self, size: int) -> bool:
         """Whether a part of `size` bytes may go as well."""
-        width = self._widest if self._fast and not any(self._fast) else min(self._widest, NEAR)
+        limit = self._size if self._fast and not any(self._fast) else min(self._size, NEAR_SIZE)
         on_the_way = sum(map(len, self._sending.values()))
-        return not self._sending or (len(self._sending) < width and on_the_way + size <= self._size)
+        return not self._sending or (len(self._sending) < self._widest and on_the_way + size <= limit)
 
     def send(self, work: Coroutine[Any, Any, None], body: PartBody) -> None:
         """Start `work`, which sends `body` and raises nothing. It counts as on its way until it is done."""

@@ -7,11 +7,13 @@ import asyncio
 import pytest
 
 from s3proxy.transfer.part import PartBody, Withdrawn
-from s3proxy.transfer.window import NEAR, PLENTY, REMEMBERED, Window
+from s3proxy.transfer.window import NEAR_SIZE, PLENTY, REMEMBERED, Window
 from tests.loop import settle
 
 SIZE = PLENTY // 32
 """Bytes of a part, of which a fast store takes 32 a second."""
+
+NEAR = NEAR_SIZE // SIZE
 
 FAST, SLOW = 1 / 33, 1 / 31
 
@@ -40,6 +42,13 @@ async def pass_through(window: Window, *seconds: float) -> None:
 async def test_it_begins_narrow(widest: int, begin: int) -> None:
     window = Window(widest, 100 * SIZE)
     assert fill(window, FAST) == begin
+    await window.empty()
+
+
+@pytest.mark.parametrize(("size", "begin"), [(NEAR_SIZE // 2, 2), (NEAR_SIZE // 2 + 1, 1), (2 * NEAR_SIZE, 1)])
+async def test_it_begins_with_fewer_of_larger_parts(size: int, begin: int) -> None:
+    window = Window(8, 100 * NEAR_SIZE)
+    assert fill(window, size / SIZE * FAST, size) == begin
     await window.empty()
 
 

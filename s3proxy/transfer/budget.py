@@ -160,6 +160,11 @@ class MemoryBudget:
             self._idle_size += len(block)
             self._trim(self.size // IDLE_SHARE)
 
+    def give_way(self, size: int) -> None:
+        """Hand idle blocks of some `size` bytes back, for what is about to take as much beside the budget."""
+        if size >= BLOCK_SIZE:
+            self._trim(max(0, self._idle_size - size))
+
     def watch(self, part: Spoolable, patience: float = PATIENCE) -> None:
         """`part` has so many seconds to fill what it was granted; then it may be asked to move to disk for others."""
         self._filling[part] = asyncio.get_running_loop().time() + patience

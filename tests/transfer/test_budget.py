@@ -281,6 +281,17 @@ class TestBlocks:
         budget.give(8 * BLOCK_SIZE)
         assert budget._idle_size == 2 * BLOCK_SIZE
 
+    @pytest.mark.parametrize(
+        ("size", "kept"), [(0, 2), (BLOCK_SIZE - 1, 2), (BLOCK_SIZE, 1), (BLOCK_SIZE + 1, 0), (9 * BLOCK_SIZE, 0)]
+    )
+    async def test_they_make_way_for_what_takes_memory_beside_the_budget(self, size: int, kept: int) -> None:
+        budget = MemoryBudget(8 * BLOCK_SIZE)
+        await budget.take(2 * BLOCK_SIZE)
+        for block in [budget.block() for _ in range(2)]:
+            budget.recycle(block)
+        budget.give_way(size)
+        assert budget._idle_size == kept * BLOCK_SIZE
+
     async def test_at_rest_none_are_kept(self) -> None:
         budget = MemoryBudget(8 * BLOCK_SIZE)
         await budget.take(2 * BLOCK_SIZE)

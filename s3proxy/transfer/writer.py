@@ -31,7 +31,6 @@ from s3proxy.transfer.part import Part, PartBody, Withdrawn
 from s3proxy.transfer.spool import Spool
 from s3proxy.transfer.window import Window
 
-
 LISTED_SIZE = 1024
 """Bytes that boto3's request to join the parts takes for each of them, and a bit: 6.4 MiB were measured for 9,991."""
 

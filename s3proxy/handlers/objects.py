@@ -40,7 +40,8 @@ class ObjectHandler(DownloadHandler, ShareHandler):
             case "PUT":
                 self.guest.permit(Action.WRITE, self.path)
                 self._writer = await self.guest.open(await self._destination())
-                self.receive_into(self._writer.room)
+                if self.length is not None:  # What comes in chunks Tornado gathers before it hands it on.
+                    self.receive_into(self._writer.room)
                 if self.closed:
                     self._writer.abort()
             case "DELETE":

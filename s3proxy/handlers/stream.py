@@ -124,6 +124,9 @@ class ClientStream(IOStream):
             self._buffer = None
 
     async def _read_chunk(self, num_bytes: int) -> bytes:
+        if self._read_buffer_size:
+            # Tornado has other work to await first (it hands on what it gathered), and meanwhile an idle stream reads.
+            return await super().read_bytes(num_bytes, partial=True)
         self._wanted = num_bytes
         try:
             await self.read_into(self._first)

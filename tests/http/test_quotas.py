@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from s3proxy.access.access_guard import AccessGuard
 from s3proxy.access.bandwidth import SLACK
 from s3proxy.access.links import Links
 from s3proxy.access.quotas import Quotas
+from s3proxy.handlers.body import BodyHandler
 from s3proxy.ledger.database import Ledger, open_ledger
 from s3proxy.service import Service
 from tests.http.doors import api_key, bearer, guard_of, links, principal
@@ -451,3 +453,32 @@ async def test_bytes_move_no_faster_than_they_may(call: Call, bucket: Bucket, se
     assert RATE * (took + SLACK) + quantum >= MOVED
     # The rate is for alice: bob has one of his own.
     assert (await call("GET", f"/files/{bucket.name}/there", headers={**BOB, "Range": "bytes=0-9"})).status == 206
+
+
+BURST = 80 * KIB
+
+
+def has_received(request: BodyHandler, size: int) -> bool:
+    return request.received >= size
+
+
+@both
+@limited("bandwidth_kb = 4_000")
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.gen_test
+async def test_what_comes_while_a_chunk_waits_for_its_turn_does_not_take_its_place(
+    port: int, bucket: Bucket, service: Service, framing: str
+) -> None:
+    body = chunked(DATA, len(DATA)) if framing == "chunked" else DATA
+    coding = "Transfer-Encoding: chunked" if framing == "chunked" else f"Content-Length: {len(DATA)}"
+    async with connect(port) as wire:
+        await wire.request("PUT", f"/files/{bucket.name}/k", *lines(ALICE), coding)
+        await until(lambda: service.traffic.transfers == 1)
+        (request,) = service.traffic._requests
+        assert isinstance(request, BodyHandler)
+        for sent in range(0, len(body), BURST):
+            # The last one has come, and waits.
+            await until(partial(has_received, request, sent - KIB))
+            await wire.send(body[sent : sent + BURST])
+        assert (await wire.answer()).status == 200
+    assert bucket.data("k") == DATA

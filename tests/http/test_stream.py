@@ -21,6 +21,7 @@ from s3proxy.handlers.stream import (
     Buffers,
     ClientStream,
 )
+from tests.http.wire import until
 
 
 class Counted(Buffers):
@@ -219,6 +220,25 @@ def test_the_next_request_has_no_room_but_its_own() -> None:
         await stream.read_until_regex(b"\r\n\r\n")
         client.sendall(b"x" * HEAD_SIZE)
         assert bytes(await stream.read_bytes(HEAD_SIZE, partial=True)) == b"x" * HEAD_SIZE
+
+    over_a_connection(test)
+
+
+def test_what_comes_before_a_read_is_awaited_is_not_lost() -> None:
+    data = random.Random(2).randbytes(3 * HEAD_SIZE)
+
+    async def test(stream: ClientStream, client: socket.socket) -> None:
+        first = asyncio.ensure_future(stream.read_bytes(FAST_SIZE, partial=True))
+        await asyncio.sleep(0)
+        client.sendall(b"first")
+        assert bytes(await first) == b"first"
+        reading = stream.read_bytes(len(data), partial=True)
+        client.sendall(data)
+        await until(lambda: stream._read_buffer_size > 0)
+        received = bytes(await reading)
+        while len(received) < len(data):
+            received += await stream.read_bytes(len(data) - len(received), partial=True)
+        assert received == data
 
     over_a_connection(test)
 

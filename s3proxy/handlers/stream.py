@@ -24,13 +24,13 @@ FAST_SIZE = 1024 * 1024
 LEAST_ROOM = 64 * 1024
 """Bytes of room from which on a chunk is received there: a copy costs less than one more chunk."""
 
-FAST_BUFFERS = 16
-"""How many connections read so much at a time; the others of a crowd read less, because it is beside the budget."""
+FAST_BUFFERS_SIZE = 16 * 1024 * 1024
+"""Bytes in use by all connections up to which a fast one has a large buffer: they are beside the memory budget."""
 
-CROWD_SIZE = 256 * 1024
-"""Bytes these read at a time."""
+BUFFERS_SIZE = 32 * 1024 * 1024
+"""Bytes in use from which on every connection has `HEAD_SIZE` only: a disk that stalls keeps a chunk of each client."""
 
-IDLE_BUFFERS = {DIRECT_SIZE: 64, CROWD_SIZE: 16, FAST_SIZE: 4}
+IDLE_BUFFERS = {HEAD_SIZE: 64, DIRECT_SIZE: 64, FAST_SIZE: 4}
 """How many buffers of each size are kept for the next read: a fresh one costs more than reading into it."""
 
 
@@ -38,15 +38,16 @@ class Buffers:
     """What all connections of a server read large bodies into: each for as long as a chunk is being taken care of."""
 
     def __init__(self) -> None:
+        self.used = 0
         self._idle: dict[int, list[memoryview]] = {size: [] for size in IDLE_BUFFERS}
-        self._fast = 0
 
     def take(self, *, fast: bool) -> memoryview:
-        """A buffer with unspecified contents, larger for a `fast` client."""
-        size = DIRECT_SIZE
-        if fast:
-            size = FAST_SIZE if self._fast < FAST_BUFFERS else CROWD_SIZE
-            self._fast += size == FAST_SIZE
+        """A buffer with unspecified contents, larger for a `fast` client, smaller when many are in use."""
+        if fast and self.used + FAST_SIZE <= FAST_BUFFERS_SIZE:
+            size = FAST_SIZE
+        else:
+            size = DIRECT_SIZE if self.used + DIRECT_SIZE <= BUFFERS_SIZE else HEAD_SIZE
+        self.used += size
         idle = self._idle[size]
         return idle.pop() if idle else map_block(size)
 
@@ -59,8 +60,7 @@ class Buffers:
 
     def lose(self, buffer: memoryview) -> None:
         """Count a buffer as gone, which may still be in use."""
-        if len(buffer) == FAST_SIZE:
-            self._fast -= 1
+        self.used -= len(buffer)
 
 
 class ClientStream(IOStream):

@@ -11,9 +11,9 @@ import pytest
 from tornado.iostream import StreamClosedError
 
 from s3proxy.handlers.stream import (
-    CROWD_SIZE,
+    BUFFERS_SIZE,
     DIRECT_SIZE,
-    FAST_BUFFERS,
+    FAST_BUFFERS_SIZE,
     FAST_SIZE,
     HEAD_SIZE,
     IDLE_BUFFERS,
@@ -25,24 +25,17 @@ from tests.http.wire import until
 
 
 class Counted(Buffers):
-    """Buffers that know how many are in use."""
+    """Buffers that know how large they were."""
 
     def __init__(self) -> None:
         super().__init__()
         self.taken: list[int] = []
-        self.used = 0
 
     def take(self, *, fast: bool) -> memoryview:
         """See `Buffers.take`."""
         buffer = super().take(fast=fast)
         self.taken.append(len(buffer))
-        self.used += 1
         return buffer
-
-    def recycle(self, buffer: memoryview) -> None:
-        """See `Buffers.recycle`."""
-        self.used -= 1
-        super().recycle(buffer)
 
 
 def over_a_connection(
@@ -123,7 +116,7 @@ def test_who_waits_for_a_client_has_no_buffer() -> None:
             assert buffers.used == 0
             client.sendall(piece)
             assert bytes(await reading) == piece
-            assert buffers.used == 1
+            assert buffers.used == DIRECT_SIZE
         client.sendall(b"GET\r\n\r\n")
         await stream.read_until_regex(b"\r\n\r\n")
         assert buffers.used == 0
@@ -162,13 +155,16 @@ def test_buffers_are_used_again_and_only_so_many_are_kept(fast: bool, size: int)
     assert len(buffers._idle[size]) == IDLE_BUFFERS[size]
 
 
-def test_only_so_many_clients_are_read_in_larger_pieces() -> None:
+def test_the_more_is_in_use_the_smaller_are_the_pieces_that_clients_are_read_in() -> None:
     buffers = Buffers()
-    taken = [buffers.take(fast=True) for _ in range(FAST_BUFFERS + 3)]
-    assert [len(buffer) for buffer in taken] == [FAST_SIZE] * FAST_BUFFERS + [CROWD_SIZE] * 3
-    for buffer in taken[-4:]:
+    large, middle = FAST_BUFFERS_SIZE // FAST_SIZE, (BUFFERS_SIZE - FAST_BUFFERS_SIZE) // DIRECT_SIZE
+    taken = [buffers.take(fast=True) for _ in range(large + middle + 1_000)]
+    assert [len(buffer) for buffer in taken] == [FAST_SIZE] * large + [DIRECT_SIZE] * middle + [HEAD_SIZE] * 1_000
+    assert buffers.used == BUFFERS_SIZE + 1_000 * HEAD_SIZE
+    for buffer in taken:
         buffers.recycle(buffer)
-    assert [len(buffers.take(fast=True)) for _ in range(2)] == [FAST_SIZE, CROWD_SIZE]
+    assert buffers.used == 0
+    assert [len(buffers.take(fast=fast)) for fast in (True, False)] == [FAST_SIZE, DIRECT_SIZE]
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_chunk_takes_nobodys_place() -> None:
@@ -179,12 +175,12 @@ def test_a_client_that_leaves_in_the_middle_of_a_chunk_takes_nobodys_place() -> 
         client.sendall(b"x" * (DIRECT_SIZE + 5))
         await stream.read_bytes(FAST_SIZE, partial=True)
         chunk = await stream.read_bytes(FAST_SIZE, partial=True)
-        assert buffers._fast == 1
+        assert buffers.used > 0
         stream.close()
         assert bytes(chunk) == b"x" * 5
         with pytest.raises(StreamClosedError):
             await stream.read_bytes(FAST_SIZE, partial=True)
-        assert buffers._fast == 0
+        assert buffers.used == 0
 
     over_a_connection(test, buffers)
 

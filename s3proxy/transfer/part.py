@@ -303,7 +303,7 @@ class Part:
             # What may still be received into is lost, not recycled.
             if self._room is None or block.obj is not self._room.obj:
                 self._budget.recycle(block)
-        self._blocks = []
+        self._blocks, self._room = [], None
         granted, self.granted = self.granted, 0
         self._budget.give(granted)
 

@@ -80,6 +80,11 @@ class PartBody:
         """Make a sending thread stop at its next stretch, so that an abort does not wait for a slow network."""
         self._withdrawn = True
 
+    def release(self) -> None:
+        """The same for good. Whoever keeps the body keeps no bytes: a failed request's exception does, in its frames."""
+        self._withdrawn = True
+        self._stretch = _released
+
     def _next(self) -> bytes | memoryview:
         if self._withdrawn:
             raise Withdrawn
@@ -206,7 +211,7 @@ class Part:
         self._released = True
         self._budget.unwatch(self)
         if self._sealed is not None:
-            self._sealed.withdraw()
+            self._sealed.release()
         if self._file is not None:
             self._file.close()
         self._drop_memory()
@@ -306,6 +311,10 @@ class Part:
         self._blocks, self._room = [], None
         granted, self.granted = self.granted, 0
         self._budget.give(granted)
+
+
+def _released(offset: int) -> memoryview:
+    raise Withdrawn
 
 
 def _stretches(blocks: Sequence[tuple[int, memoryview]], size: int) -> Callable[[int], memoryview]:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import io
 import os
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -519,6 +520,20 @@ class TestRoom:
         assert part.room() is None
         part.release()
         rig.check_empty()
+
+
+async def test_a_body_that_outlives_its_part_keeps_no_memory(rig: Rig) -> None:
+    part = rig.part(2 * BLOCK_SIZE)
+    await fill(part, pattern(2 * BLOCK_SIZE))
+    body = part.seal()
+    blocks = [weakref.ref(block.obj) for _, block in part._blocks]
+    assert all(block() is not None for block in blocks)
+    part.release()
+    rig.budget._trim(0)
+    assert [block() for block in blocks] == [None] * len(blocks)
+    with pytest.raises(Withdrawn):
+        body.read()
+    rig.check_empty()
 
 
 class TestSpooling:

@@ -81,7 +81,7 @@ class PartBody:
         self._withdrawn = True
 
     def release(self) -> None:
-        """The same for good. Whoever keeps the body, as a failed request's exception does in its frames, keeps no bytes."""
+        """The same for good. Whoever keeps the body, as the frames of a failed request do, keeps no bytes."""
         self._withdrawn = True
         self._stretch = _released
 

@@ -58,7 +58,7 @@ from s3proxy.store.s3_stream import Opening, S3Stream
 from s3proxy.store.s3_threads import Threads
 
 HEAD_SIZE = 128 * 1024
-"""Bytes that are sent, or read first, without a thread. At most a block of a part, so that one read gives all."""
+"""Bytes that are sent, or read first, without a thread."""
 
 COMPLETE_PATIENCE = 10
 """How many read timeouts a Complete may take; S3 says it can take minutes."""
